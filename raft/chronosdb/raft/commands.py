@@ -1,0 +1,172 @@
+"""The commands of the metadata state machine and their bytes.
+
+A request is msgpack `[schema, client_id, seq, ts_ms, op, args]`. Decoding is strict, because a
+blob in the log is judged by every replica and must be judged alike: exact types, exact arity,
+known op. What the values *mean* (names, bounds, what exists) is `state.py`'s to judge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeAlias
+
+import msgpack
+
+from chronosdb.raft.errors import UnsupportedCommandError
+from chronosdb.raft.limits import CLIENT_ID_CHARS_MAX, COMMAND_BYTES_MAX, INTEGER_MAX
+from chronosdb.raft.settings import Settings
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTopic:
+    """Idempotent: an equal topic is `ok` with `created=False`, a different one is `conflict`."""
+
+    name: str
+    partitions: int
+    settings: Settings = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTopic:
+    """Removes the topic and its groups; its id is never used again."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutGroup:
+    """Creates a group, or replaces its settings; its mode ('ordered' or 'shared') is for life."""
+
+    topic: str
+    group: str
+    mode: str
+    settings: Settings = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteGroup:
+    """Removes one group of one topic."""
+
+    topic: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterNode:
+    """A node says where it is. A lower incarnation than the registered one is `conflict`."""
+
+    node: str
+    address: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class BumpEpochs:
+    """Sent by a node when it starts: every partition it leads, or nobody does, gets a new epoch."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noop:
+    """Changes nothing. Once its result arrives, all that was committed before is in the view."""
+
+
+Command: TypeAlias = (
+    CreateTopic | DeleteTopic | PutGroup | DeleteGroup | RegisterNode | BumpEpochs | Noop
+)
+
+#: op on the wire -> the command and the exact types of its fields, in order.
+_OPS: dict[str, tuple[type[Command], tuple[type, ...]]] = {
+    "create_topic": (CreateTopic, (str, int, dict)),
+    "delete_topic": (DeleteTopic, (str,)),
+    "put_group": (PutGroup, (str, str, str, dict)),
+    "delete_group": (DeleteGroup, (str, str)),
+    "register_node": (RegisterNode, (str, str, int)),
+    "bump_epochs": (BumpEpochs, (str,)),
+    "noop": (Noop, ()),
+}
+_OP_OF = {command: op for op, (command, _) in _OPS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command with its identity.
+
+    `(client_id, seq)` is made before the first send and kept over retries: it is what makes a
+    retry safe. `seq` starts at 1. `ts_ms` is the submitter's wall clock; replicas never read one.
+    """
+
+    client_id: str
+    seq: int
+    ts_ms: int
+    command: Command
+
+
+def encode(request: Request) -> bytes:
+    """The request's bytes. A request that could not be decoded again is a bug of the caller."""
+    assert _envelope_is_sound(request.client_id, request.seq, request.ts_ms), request
+    command = request.command
+    args = [_plain(getattr(command, f.name)) for f in fields(command)]
+    op = _OP_OF[type(command)]
+    blob: bytes = msgpack.packb(
+        [SCHEMA, request.client_id, request.seq, request.ts_ms, op, args],
+    )
+    return blob
+
+
+def decode(blob: bytes) -> Request:
+    """Inverse of `encode`; raises UnsupportedCommandError for any other bytes, and nothing else."""
+    if len(blob) > COMMAND_BYTES_MAX:
+        raise UnsupportedCommandError(f"a command of {len(blob)} bytes, over {COMMAND_BYTES_MAX}")
+    match _unpacked(blob):
+        case [int(schema), str(client_id), int(seq), int(ts_ms), str(op), [*args]]:
+            if schema != SCHEMA:
+                raise UnsupportedCommandError(
+                    f"command schema {schema}; this version reads {SCHEMA}"
+                )
+            if not _envelope_is_sound(client_id, seq, ts_ms):
+                raise UnsupportedCommandError("client id, sequence or time out of bounds")
+            return Request(client_id, seq, ts_ms, _command(op, args))
+        case _:
+            raise UnsupportedCommandError("not [schema, client_id, seq, ts_ms, op, args]")
+
+
+def _command(op: str, args: list[Any]) -> Command:
+    if op not in _OPS:
+        raise UnsupportedCommandError("unknown op")
+    command, types = _OPS[op]
+    # `type(...) is`, not isinstance: msgpack's true is a Python int, and must not pass for 1.
+    if len(args) != len(types) or any(type(a) is not t for a, t in zip(args, types, strict=True)):
+        raise UnsupportedCommandError(f"wrong arguments for {op}")
+    if any(type(a) is dict and not _is_settings(a) for a in args):
+        raise UnsupportedCommandError(f"settings of {op} are not a map of names to integers")
+    return command(*args)
+
+
+def _unpacked(blob: bytes) -> object:
+    try:
+        plain: object = msgpack.unpackb(blob)
+    except (ValueError, OverflowError) as error:  # msgpack's own errors all derive from ValueError
+        raise UnsupportedCommandError("not msgpack") from error
+    return plain
+
+
+def _envelope_is_sound(client_id: str, seq: int, ts_ms: int) -> bool:
+    return (
+        type(seq) is int
+        and type(ts_ms) is int
+        and 1 <= len(client_id) <= CLIENT_ID_CHARS_MAX
+        and 1 <= seq <= INTEGER_MAX
+        and 0 <= ts_ms <= INTEGER_MAX
+    )
+
+
+def _is_settings(settings: dict[Any, Any]) -> bool:
+    return all(type(key) is str and type(value) is int for key, value in settings.items())
+
+
+def _plain(value: str | int | Settings) -> str | int | dict[str, int]:
+    return value if isinstance(value, str | int) else dict(value)

@@ -1,0 +1,31 @@
+"""Every bound of the metadata layer.
+
+They are part of the replicated rules: replicas that disagree on one of them would disagree on a
+command's result. Change them only together with the command schema.
+"""
+
+from __future__ import annotations
+
+NAME_CHARS_MAX = 249
+TOPICS_MAX = 10_000
+PARTITIONS_PER_TOPIC_MAX = 1_024
+PARTITIONS_MAX = 100_000
+GROUPS_MAX = 100_000
+NODES_MAX = 1_000
+ADDRESS_CHARS_MAX = 255
+CLIENT_ID_CHARS_MAX = 128
+
+#: The largest integer that survives a trip through JSON; bounds times, sequences and settings.
+INTEGER_MAX = 2**53 - 1
+
+#: Clients whose answers are remembered; the one heard from least recently is forgotten first.
+#: A client here is one life of a node, which submits for all its users.
+SESSIONS_MAX = 256
+#: Answers remembered per client, hence the commands one client may have in flight.
+ANSWERS_PER_SESSION_MAX = 256
+
+#: Each command is held in memory, on every disk and in every message: keep them small.
+COMMAND_BYTES_MAX = 64 * 1024
+#: A command with the library's framing around it; a longer record is damage, not data.
+ENTRY_BYTES_MAX = COMMAND_BYTES_MAX + 64
+SNAPSHOT_BYTES_MAX = 256 * 1024 * 1024

@@ -1,0 +1,61 @@
+"""The settings a topic or a group may carry, with their bounds.
+
+An absent setting means the node's default, so that a default can change without touching topics.
+The tables are replicated rules: two versions that disagree on them would apply one command
+differently. A new key therefore needs a new command schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
+
+from chronosdb.raft.limits import INTEGER_MAX
+from chronosdb.raft.names import quoted
+
+Settings: TypeAlias = Mapping[str, int]
+
+
+class Bounds(NamedTuple):
+    """Both ends included."""
+
+    low: int
+    high: int = INTEGER_MAX
+
+
+#: How a group's deliveries are retried; a group's own value goes before its topic's.
+GROUP_SETTINGS: Mapping[str, Bounds] = MappingProxyType(
+    {
+        "ack_timeout_ms": Bounds(1),
+        "max_attempts": Bounds(1),
+        "backoff_ms": Bounds(0),
+        "backoff_max_ms": Bounds(0),
+    }
+)
+
+TOPIC_SETTINGS: Mapping[str, Bounds] = MappingProxyType(
+    {
+        **GROUP_SETTINGS,
+        "replication": Bounds(1, 7),
+        "dedup_window_ms": Bounds(0),
+        "retention_ms": Bounds(1),
+        "retention_bytes": Bounds(1),
+    }
+)
+
+
+def settings_problem(settings: Settings, known: Mapping[str, Bounds]) -> str | None:
+    """Why `settings` cannot be accepted, naming the key and what is allowed, or None."""
+    for key, value in sorted(settings.items()):
+        bounds = known.get(key)
+        if bounds is None:
+            return f"unknown setting {quoted(key)}; known are {', '.join(sorted(known))}"
+        if not bounds.low <= value <= bounds.high:
+            return f"setting {key}={value} must be between {bounds.low} and {bounds.high}"
+    return None
+
+
+def frozen(settings: Settings) -> Settings:
+    """A read-only copy in key order, so that equal settings also encode equally."""
+    return MappingProxyType(dict(sorted(settings.items())))

@@ -1,0 +1,307 @@
+"""The state machine: deterministic, idempotent, total, and equal after a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chronosdb.raft import (
+    NOBODY,
+    BumpEpochs,
+    Command,
+    CreateTopic,
+    DeleteGroup,
+    DeleteTopic,
+    NodeInfo,
+    Noop,
+    PutGroup,
+    RegisterNode,
+    Request,
+    Result,
+    Status,
+    limits,
+)
+from chronosdb.raft.commands import encode
+from chronosdb.raft.state import ClusterState
+from tests.raft.strategies import requests
+
+
+class Machine:
+    """A state with a client that numbers its requests and a log that numbers its entries."""
+
+    def __init__(self) -> None:
+        self.state = ClusterState()
+        self.index = 0
+
+    def do(self, command: Command, *, ts_ms: int = 1_000) -> Result:
+        self.index += 1
+        return self.state.apply(Request("c", self.index, ts_ms, command), self.index)
+
+
+def _copy(state: ClusterState) -> ClusterState:
+    copy = ClusterState()
+    copy.restore(msgpack.unpackb(msgpack.packb(state.to_plain())))
+    return copy
+
+
+@given(st.lists(requests(), max_size=60), st.data())
+@settings(max_examples=60, deadline=None)
+def test_replicas_agree_also_across_a_snapshot(log: list[Request], data: st.DataObject) -> None:
+    """Same log, same results, same bytes; a replica may start from a snapshot at any point."""
+    split = data.draw(st.integers(0, len(log)))
+    one, two = ClusterState(), ClusterState()
+    for index, request in enumerate(log, start=1):
+        if index == split:
+            two = _copy(two)
+        blob = encode(request)
+        assert one.apply_blob(blob, index) == two.apply_blob(blob, index)
+    assert one.view == two.view
+    assert msgpack.packb(one.to_plain()) == msgpack.packb(two.to_plain())
+
+
+@given(st.lists(requests(), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_a_repeated_request_gets_its_first_answer_and_changes_nothing(log: list[Request]) -> None:
+    """Exactly once by (client_id, seq), for every command."""
+    state = ClusterState()
+    for index, request in enumerate(log):
+        first = state.apply(request, 2 * index + 1)
+        view = state.view
+        again = state.apply(request, 2 * index + 2)
+        assert again == first
+        assert state.view is view
+
+
+@given(st.lists(requests(), max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_invariants_hold_after_every_command(log: list[Request]) -> None:
+    """Only `ok` changes the view; ids are unique; groups have topics; time never goes back."""
+    state = ClusterState()
+    for index, request in enumerate(log, start=1):
+        before, clock_ms = state.view, state.clock_ms
+        result = state.apply(request, index)
+        view = state.view
+        assert view is before or (result.ok and view.version == index)
+        assert state.clock_ms >= clock_ms
+        assert all(topic in view.topics for topic, _ in view.groups)
+        assert len({t.id for t in view.topics.values()}) == len(view.topics)
+        assert all(len(t.epochs) == len(t.leaders) >= 1 for t in view.topics.values())
+        assert state._partition_count == sum(t.partitions for t in view.topics.values())
+
+
+def test_creating_a_topic_is_idempotent() -> None:
+    """Equal is ok and not created; different is a conflict that names the difference."""
+    m = Machine()
+    first = m.do(CreateTopic("orders", 4, {"max_attempts": 3}))
+    assert first == Result(Status.OK, created=True, id=1)
+    again = m.do(CreateTopic("orders", 4, {"max_attempts": 3}))
+    assert again == Result(Status.OK, created=False, id=1)
+    other = m.do(CreateTopic("orders", 8, {"max_attempts": 3}))
+    assert other.status is Status.CONFLICT
+    assert "partitions=4" in other.detail
+    assert "partitions=8" in other.detail
+    assert m.do(CreateTopic("orders", 4)).status is Status.CONFLICT
+
+
+def test_a_topic_id_is_never_reused() -> None:
+    """Not even for the same name: logs on disk are found by id."""
+    m = Machine()
+    assert m.do(CreateTopic("orders", 1)).id == 1
+    assert m.do(DeleteTopic("orders")).id == 1
+    assert m.do(CreateTopic("orders", 1)).id == 2
+
+
+def test_deleting_a_topic_takes_its_groups_along() -> None:
+    """And only its own."""
+    m = Machine()
+    for topic in ("a", "b"):
+        m.do(CreateTopic(topic, 1))
+        m.do(PutGroup(topic, "g", "shared"))
+    m.do(DeleteTopic("a"))
+    assert set(m.state.view.groups) == {("b", "g")}
+    assert m.do(DeleteTopic("a")).status is Status.NOT_FOUND
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "é", "a\n", "x" * 250])
+def test_bad_names_are_invalid(name: str) -> None:
+    """For topics and groups alike; the message is short whatever the name."""
+    m = Machine()
+    m.do(CreateTopic("orders", 1))
+    for result in (m.do(CreateTopic(name, 1)), m.do(PutGroup("orders", name, "shared"))):
+        assert result.status is Status.INVALID
+        assert len(result.detail) < 250
+
+
+def test_the_longest_name_is_fine() -> None:
+    """The bound itself is allowed."""
+    assert Machine().do(CreateTopic("x" * 249, 1_024)).created
+
+
+@pytest.mark.parametrize("partitions", [-1, 0, 1_025])
+def test_bad_partition_counts_are_invalid(partitions: int) -> None:
+    """The message says what is allowed."""
+    result = Machine().do(CreateTopic("orders", partitions))
+    assert result.status is Status.INVALID
+    assert "between 1 and 1024" in result.detail
+
+
+def test_an_unknown_setting_is_named_with_the_known_ones() -> None:
+    """A typo is told, not swallowed."""
+    result = Machine().do(CreateTopic("orders", 1, {"retention": 5}))
+    assert result.status is Status.INVALID
+    assert "'retention'" in result.detail
+    assert "retention_ms" in result.detail
+
+
+@pytest.mark.parametrize(
+    "setting", [("replication", 0), ("replication", 8), ("max_attempts", 0), ("backoff_ms", -1)]
+)
+def test_a_setting_out_of_bounds_is_invalid(setting: tuple[str, int]) -> None:
+    """Each key has its own bounds."""
+    result = Machine().do(CreateTopic("orders", 1, dict([setting])))
+    assert result.status is Status.INVALID
+    assert setting[0] in result.detail
+
+
+def test_a_group_needs_its_topic() -> None:
+    """There is nothing to consume from."""
+    assert Machine().do(PutGroup("orders", "g", "shared")).status is Status.NOT_FOUND
+
+
+def test_putting_a_group_again_replaces_its_settings_but_not_its_mode() -> None:
+    """The mode decides what positions mean to its members; it cannot change under them."""
+    m = Machine()
+    m.do(CreateTopic("orders", 1))
+    assert m.do(PutGroup("orders", "g", "ordered")).created
+    assert m.do(PutGroup("orders", "g", "ordered", {"max_attempts": 2})) == Result(Status.OK, id=1)
+    assert m.state.view.groups["orders", "g"].settings == {"max_attempts": 2}
+    assert m.do(PutGroup("orders", "g", "shared")).status is Status.CONFLICT
+    assert m.do(PutGroup("orders", "g2", "random")).status is Status.INVALID
+    assert m.do(PutGroup("orders", "g2", "shared", {"replication": 3})).status is Status.INVALID
+
+
+def test_deleting_a_group() -> None:
+    """Once; the second time there is none."""
+    m = Machine()
+    m.do(CreateTopic("orders", 1))
+    m.do(PutGroup("orders", "g", "ordered"))
+    assert m.do(DeleteGroup("orders", "g")).ok
+    assert m.do(DeleteGroup("orders", "g")).status is Status.NOT_FOUND
+
+
+def test_a_node_registers_moves_and_is_fenced_by_its_next_life() -> None:
+    """A lower incarnation is somebody who should be dead."""
+    m = Machine()
+    assert m.do(RegisterNode("n1", "h:1", 1)).created
+    assert m.do(RegisterNode("n1", "h:2", 2)) == Result(Status.OK)
+    assert m.state.view.nodes["n1"] == NodeInfo("n1", "h:2", 2)
+    assert m.do(RegisterNode("n1", "h:1", 1)).status is Status.CONFLICT
+    assert m.do(RegisterNode("n 2", "h:1", 1)).status is Status.INVALID
+    assert m.do(RegisterNode("n2", "", 1)).status is Status.INVALID
+    assert m.do(RegisterNode("n2", "h:1", -1)).status is Status.INVALID
+
+
+def test_partitions_are_spread_over_the_nodes() -> None:
+    """Round robin, starting at another node for each topic."""
+    m = Machine()
+    for node in ("n2", "n1"):
+        m.do(RegisterNode(node, "h:1", 1))
+    m.do(CreateTopic("a", 3))
+    m.do(CreateTopic("b", 1))
+    topics = m.state.view.topics
+    assert topics["a"].leaders == ("n2", "n1", "n2")
+    assert topics["b"].leaders == ("n1",)
+    assert topics["a"].epochs == (1, 1, 1)
+
+
+def test_a_bump_raises_the_epochs_a_node_leads_and_takes_what_nobody_leads() -> None:
+    """Others' partitions are left alone."""
+    m = Machine()
+    m.do(CreateTopic("early", 1))
+    assert m.state.view.topics["early"].leaders == (NOBODY,)
+    for node in ("n1", "n2"):
+        m.do(RegisterNode(node, "h:1", 1))
+    m.do(CreateTopic("both", 2))
+    assert m.do(BumpEpochs("n1")).ok
+    topics = m.state.view.topics
+    assert (topics["early"].leaders, topics["early"].epochs) == (("n1",), (2,))
+    assert dict(zip(topics["both"].leaders, topics["both"].epochs, strict=True)) == {
+        "n1": 2,
+        "n2": 1,
+    }
+    assert m.do(BumpEpochs("n9")).status is Status.NOT_FOUND
+
+
+def test_time_is_the_latest_any_command_carried() -> None:
+    """A submitter whose clock is behind does not turn it back."""
+    m = Machine()
+    m.do(CreateTopic("a", 1), ts_ms=500)
+    m.do(CreateTopic("b", 1), ts_ms=300)
+    assert m.state.clock_ms == 500
+    assert m.state.view.topics["b"].created_ms == 500
+
+
+def test_the_number_of_topics_is_limited() -> None:
+    """10,000 fit, one more does not, and a deletion makes room."""
+    m = Machine()
+    for n in range(limits.TOPICS_MAX):
+        assert m.do(CreateTopic(f"t{n}", 1)).created
+    assert m.do(CreateTopic("more", 1)).status is Status.LIMIT
+    assert m.do(CreateTopic("t0", 1)).ok
+    m.do(DeleteTopic("t0"))
+    assert m.do(CreateTopic("more", 1)).created
+
+
+def test_the_number_of_partitions_is_limited() -> None:
+    """Also in all topics together."""
+    m = Machine()
+    for n in range(limits.PARTITIONS_MAX // 1_000):
+        assert m.do(CreateTopic(f"t{n}", 1_000)).created
+    assert m.do(CreateTopic("more", 1)).status is Status.LIMIT
+
+
+@pytest.mark.parametrize(
+    ("limit", "make"),
+    [
+        ("GROUPS_MAX", lambda n: PutGroup("orders", f"g{n}", "shared")),
+        ("NODES_MAX", lambda n: RegisterNode(f"n{n}", "h:1", 1)),
+    ],
+)
+def test_groups_and_nodes_are_limited(
+    monkeypatch: pytest.MonkeyPatch, limit: str, make: Callable[[int], Command]
+) -> None:
+    """With the bound lowered to three, for speed."""
+    monkeypatch.setattr(limits, limit, 3)
+    m = Machine()
+    m.do(CreateTopic("orders", 1))
+    assert [m.do(make(n)).status for n in range(4)] == [Status.OK] * 3 + [Status.LIMIT]
+    assert m.do(make(0)).ok
+
+
+def test_a_bug_in_a_handler_is_an_answer_not_an_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bad entry must not stop every replica at every restart."""
+    m = Machine()
+    monkeypatch.setattr(m.state, "_dispatch", lambda _: 1 // 0)
+    assert m.state.apply_blob(encode(Request("c", 1, 1, Noop())), 1).status is Status.INTERNAL
+
+
+def test_running_out_of_memory_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That would be one replica's answer alone."""
+    m = Machine()
+
+    def no_memory(_: Command) -> Result:
+        raise MemoryError
+
+    monkeypatch.setattr(m.state, "_dispatch", no_memory)
+    with pytest.raises(MemoryError):
+        m.state.apply_blob(encode(Request("c", 1, 1, Noop())), 1)
+
+
+def test_another_version_of_the_image_is_refused() -> None:
+    """A downgrade fails loudly."""
+    with pytest.raises(ValueError, match="state version 2"):
+        ClusterState().restore([2, *ClusterState().to_plain()[1:]])
