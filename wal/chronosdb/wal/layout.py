@@ -1,0 +1,81 @@
+"""The names of all files in a data directory: built and parsed here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+TEMPORARY_SUFFIX = ".tmp"
+
+_SEGMENT = re.compile(r"([0-9]{20})\.log")
+_SIDECAR = re.compile(r"([0-9]{20})\.idx")
+
+
+def join(directory: str, name: str) -> str:
+    """The path of a file in a directory."""
+    return f"{directory.rstrip('/')}/{name}"
+
+
+def parent(path: str) -> str:
+    """The directory a path is in."""
+    return path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
+
+
+def segment_path(directory: str, base_lsn: int) -> str:
+    """Where the segment that begins at ``base_lsn`` lies."""
+    return join(directory, f"{base_lsn:020d}.log")
+
+
+def sidecar_path(directory: str, base_lsn: int) -> str:
+    """Where the sparse index of that segment lies."""
+    return join(directory, f"{base_lsn:020d}.idx")
+
+
+def segment_base(name: str) -> int | None:
+    """The base LSN in a segment's file name; None for any other name."""
+    match = _SEGMENT.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def sidecar_base(name: str) -> int | None:
+    """The base LSN in a sidecar's file name; None for any other name."""
+    match = _SIDECAR.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """Everything a node keeps."""
+
+    path: str
+
+    @property
+    def lock(self) -> str:
+        """Locked while a node runs here."""
+        return join(self.path, "lock")
+
+    @property
+    def identity(self) -> str:
+        """The stamp: cluster id and node id."""
+        return join(self.path, "identity")
+
+    @property
+    def raft(self) -> str:
+        """The directory of the metadata journal and its snapshots."""
+        return join(self.path, "raft")
+
+    @property
+    def partitions(self) -> str:
+        """The directory of all partitions."""
+        return join(self.path, "partitions")
+
+    @property
+    def views(self) -> str:
+        """The LevelDB directory: views of all partitions, which can be thrown away."""
+        return join(self.path, "views")
+
+    def partition(self, name: str) -> str:
+        """The directory of one partition's log: segments and sidecars."""
+        assert "/" not in name
+        assert name not in {"", ".", ".."}
+        return join(self.partitions, name)

@@ -1,0 +1,68 @@
+"""Every setting of a log, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chronosdb.wal.codec import BODY_BYTES_MAX
+from chronosdb.wal.record import HEADER_BYTES
+from chronosdb.wal.segment import SEGMENT_HEADER_BYTES
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """Limits and sizes of one log, in bytes. A process may change them between two runs."""
+
+    segment_bytes: int = 512 * MIB
+    """Size at which the log goes on in a new file. No file is ever larger."""
+
+    max_record_bytes: int = 64 * MIB
+    """Largest body that may be appended. Reading is bound by the format alone, so that lowering
+    this never makes an old record look damaged."""
+
+    index_interval_bytes: int = 4 * KIB
+    """Distance between two entries of the sparse index: 32 bytes of memory each, and about this
+    much to scan per lookup."""
+
+    disk_reserve_bytes: int = 32 * MIB
+    """Free space that only emergency reservations may use, so that what is already stored can
+    still fire and be settled on a full disk."""
+
+    allocate_min_bytes: int = 1 * MIB
+    """First preallocation in a segment; each later one is twice as large: idle logs stay small."""
+
+    allocate_max_bytes: int = 16 * MIB
+    """Largest preallocation: busy logs allocate rarely, and waste at most this much."""
+
+    scan_bytes: int = 256 * KIB
+    """How much a scan reads at a time."""
+
+    open_files_max: int = 4
+    """Segments one log keeps open, and sealed indexes it keeps in memory, for reading."""
+
+    def __post_init__(self) -> None:
+        largest = HEADER_BYTES + self.max_record_bytes
+        checks = {
+            "max_record_bytes must be 1 up to what the format allows": (
+                1 <= self.max_record_bytes <= BODY_BYTES_MAX
+            ),
+            "segment_bytes must hold the largest record": self.group_bytes_max >= largest,
+            "index_interval_bytes must be positive": self.index_interval_bytes >= 1,
+            "disk_reserve_bytes must not be negative": self.disk_reserve_bytes >= 0,
+            "allocate_min_bytes must be positive and at most allocate_max_bytes": (
+                1 <= self.allocate_min_bytes <= self.allocate_max_bytes
+            ),
+            "scan_bytes must hold a record header": self.scan_bytes >= HEADER_BYTES,
+            "open_files_max must be positive": self.open_files_max >= 1,
+        }
+        wrong = [message for message, holds in checks.items() if not holds]
+        if wrong:
+            raise ValueError("; ".join(wrong))
+
+    @property
+    def group_bytes_max(self) -> int:
+        """Largest group one append may carry: a group never spans two segments."""
+        return self.segment_bytes - SEGMENT_HEADER_BYTES
