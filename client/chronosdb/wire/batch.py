@@ -1,0 +1,275 @@
+"""EventBatch: events as columns.
+
+The same bytes are the publish frame's body, the log record's body and the delivery frame's body:
+encoded once by the publisher, sliced by everyone after.
+
+Layout, little-endian, no padding (n = count)::
+
+    count u32 | due i64[n] | payload_len u32[n] | meta_len u32[n] | key_len u16[n]
+    | id_len u8[n] | flags u8[n] | ids | bodies          body = key ‖ meta ‖ payload
+
+`due` is epoch ms, or NOW: the leader stamps the time at which it stores the event. An event without
+key or meta has length 0 there. `meta` is a msgpack map. Flag bit 0 (RELATIVE): the due time was
+computed from the moment of the call, so it is not part of the event's identity.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
+from typing import Final, NamedTuple
+
+from chronosdb.wire.errors import InvalidArgument, ProtocolError
+from chronosdb.wire.limits import (
+    MAX_BATCH_EVENTS,
+    MAX_KEY_BYTES,
+    MAX_MESSAGE_ID_BYTES,
+    MAX_META_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_TIME_MS,
+)
+
+if sys.byteorder != "little":  # pragma: no cover
+    raise ImportError("ChronosDB maps its little-endian columns directly: big-endian hosts cannot")
+
+NOW: Final = -(2**63)
+RELATIVE: Final = 1
+
+_COUNT_BYTES: Final = 4
+#: Bytes of fixed columns per event: due 8, payload_len 4, meta_len 4, key_len 2, id_len 1, flags 1.
+_ROW_BYTES: Final = 20
+
+
+class Row(NamedTuple):
+    """One event's raw fields, in the order a batch is built from."""
+
+    message_id: bytes
+    due_ms: int
+    key: bytes
+    meta: bytes
+    payload: bytes
+    flags: int = 0
+
+
+def encode_batch(rows: Sequence[Row]) -> bytes:
+    """The batch of `rows`.
+
+    Raises:
+        InvalidArgument: no rows, or more than a batch may hold.
+    """
+    if not 1 <= len(rows) <= MAX_BATCH_EVENTS:
+        raise InvalidArgument(f"a batch holds 1 to {MAX_BATCH_EVENTS} events, not {len(rows)}")
+    ids, dues, keys, metas, payloads, flags = zip(*rows, strict=True)
+    return encode_columns(
+        ids=ids, dues=dues, keys=keys, metas=metas, payloads=payloads, flags=flags
+    )
+
+
+def encode_columns(
+    *,
+    ids: Sequence[bytes],
+    dues: Sequence[int],
+    keys: Sequence[bytes],
+    metas: Sequence[bytes],
+    payloads: Sequence[bytes],
+    flags: Sequence[int],
+) -> bytes:
+    """As `encode_batch`, from columns of one length."""
+    assert 1 <= len(ids) <= MAX_BATCH_EVENTS
+    assert len(ids) == len(dues) == len(keys) == len(metas) == len(payloads) == len(flags)
+    return b"".join(
+        (
+            len(ids).to_bytes(_COUNT_BYTES, "little"),
+            array("q", dues).tobytes(),
+            array("I", map(len, payloads)).tobytes(),
+            array("I", map(len, metas)).tobytes(),
+            array("H", map(len, keys)).tobytes(),
+            bytes(map(len, ids)),
+            bytes(flags),
+            *ids,
+            *_bodies(keys, metas, payloads),
+        )
+    )
+
+
+def _bodies(
+    keys: Sequence[bytes], metas: Sequence[bytes], payloads: Sequence[bytes]
+) -> Sequence[bytes]:
+    if not any(keys) and not any(metas):
+        return payloads
+    bodies: list[bytes] = [b""] * (3 * len(payloads))
+    bodies[0::3], bodies[1::3], bodies[2::3] = keys, metas, payloads
+    return bodies
+
+
+class EventBatch:
+    """A checked, read-only view of encoded columns. Nothing is copied until a field is asked for.
+
+    Invariant: after construction every length column adds up to exactly the bytes present, so no
+    accessor can run past the end.
+    """
+
+    __slots__ = (
+        "_bodies_at",
+        "_body_ends",
+        "_id_ends",
+        "_ids_at",
+        "blob",
+        "count",
+        "due",
+        "flags",
+        "id_len",
+        "key_len",
+        "meta_len",
+        "payload_len",
+    )
+
+    def __init__(self, blob: bytes | memoryview) -> None:
+        """Raises ProtocolError when the columns and the bytes do not agree."""
+        view = memoryview(blob)
+        self.blob = view
+        self.count = n = int.from_bytes(view[:_COUNT_BYTES], "little")
+        fixed_end = _COUNT_BYTES + n * _ROW_BYTES
+        if not 1 <= n <= MAX_BATCH_EVENTS or fixed_end > len(view):
+            raise ProtocolError(f"a batch claims {n} events in {len(view)} bytes")
+        at = _COUNT_BYTES
+        self.due = view[at : at + 8 * n].cast("q")
+        self.payload_len = view[at + 8 * n : at + 12 * n].cast("I")
+        self.meta_len = view[at + 12 * n : at + 16 * n].cast("I")
+        self.key_len = view[at + 16 * n : at + 18 * n].cast("H")
+        self.id_len = view[at + 18 * n : at + 19 * n]
+        self.flags = view[at + 19 * n : at + 20 * n]
+        self._ids_at = fixed_end
+        self._bodies_at = fixed_end + sum(self.id_len)
+        end = self._bodies_at + sum(self.payload_len) + sum(self.meta_len) + sum(self.key_len)
+        if end != len(view):
+            raise ProtocolError(f"a batch's lengths add up to {end} bytes, but it has {len(view)}")
+        self._id_ends: list[int] | None = None
+        self._body_ends: list[int] | None = None
+
+    def check_limits(self) -> None:
+        """What a leader accepts from a publisher.
+
+        Raises:
+            InvalidArgument: an id, key, meta, payload or time is beyond its limit.
+        """
+        _within("message_id", min(self.id_len), max(self.id_len), 1, MAX_MESSAGE_ID_BYTES)
+        _within("key", 0, max(self.key_len), 0, MAX_KEY_BYTES)
+        _within("meta", 0, max(self.meta_len), 0, MAX_META_BYTES)
+        _within("payload", 0, max(self.payload_len), 0, MAX_PAYLOAD_BYTES)
+        if max(self.due) > MAX_TIME_MS:
+            raise InvalidArgument(f"schedule_ts {max(self.due)} is after {MAX_TIME_MS} ms")
+
+    @property
+    def id_ends(self) -> list[int]:
+        """Where each id ends in `blob`; one more entry than events, the first is where they begin."""
+        if self._id_ends is None:
+            self._id_ends = list(accumulate(self.id_len, initial=self._ids_at))
+        return self._id_ends
+
+    @property
+    def body_ends(self) -> list[int]:
+        """Where each body ends in `blob`; one more entry than events."""
+        if self._body_ends is None:
+            lengths = map(sum, zip(self.key_len, self.meta_len, self.payload_len, strict=True))
+            self._body_ends = list(accumulate(lengths, initial=self._bodies_at))
+        return self._body_ends
+
+    def ids(self) -> list[bytes]:
+        """Every message id."""
+        ids = bytes(self.blob[self._ids_at : self._bodies_at])
+        base = self._ids_at
+        return [ids[start - base : stop - base] for start, stop in pairwise(self.id_ends)]
+
+    def message_id(self, i: int) -> bytes:
+        """The id of event `i`."""
+        return bytes(self.blob[self.id_ends[i] : self.id_ends[i + 1]])
+
+    def key(self, i: int) -> bytes | None:
+        """The key of event `i`, None when it has none."""
+        start = self.body_ends[i]
+        return bytes(self.blob[start : start + self.key_len[i]]) or None
+
+    def meta(self, i: int) -> bytes:
+        """The encoded headers of event `i`, empty when it has none."""
+        start = self.body_ends[i] + self.key_len[i]
+        return bytes(self.blob[start : start + self.meta_len[i]])
+
+    def payload(self, i: int) -> bytes:
+        """The payload of event `i`."""
+        stop = self.body_ends[i + 1]
+        return bytes(self.blob[stop - self.payload_len[i] : stop])
+
+    def body(self, i: int) -> memoryview:
+        """Key, meta and payload of event `i`, as stored."""
+        return self.blob[self.body_ends[i] : self.body_ends[i + 1]]
+
+    def with_due(self, due: bytes) -> EventBatch:
+        """This batch with its due column replaced by `due` (i64, little-endian)."""
+        assert len(due) == 8 * self.count
+        rest = self.blob[_COUNT_BYTES + len(due) :]
+        return EventBatch(b"".join((self.blob[:_COUNT_BYTES], due, rest)))
+
+    def select(self, indices: Sequence[int]) -> EventBatch:
+        """A batch of only these events."""
+        builder = BatchBuilder()
+        for i in indices:
+            builder.add(self, i, i + 1)
+        return EventBatch(builder.build())
+
+    def same_content(self, i: int, other: EventBatch, j: int) -> bool:
+        """Whether two events with one id are one event: equal bytes, and no two explicit due times."""
+        same_due = self.due[i] == other.due[j] or bool((self.flags[i] | other.flags[j]) & RELATIVE)
+        lengths = (self.key_len[i], self.meta_len[i]) == (other.key_len[j], other.meta_len[j])
+        return same_due and lengths and self.body(i) == other.body(j)
+
+
+class BatchBuilder:
+    """Joins slices of batches into a new batch without looking at single events."""
+
+    def __init__(self) -> None:
+        self._columns: tuple[list[memoryview], ...] = tuple([] for _ in range(8))
+        self.count = 0
+        self.nbytes = _COUNT_BYTES
+
+    def add(self, batch: EventBatch, start: int, stop: int) -> None:
+        """Append events `start` … `stop` - 1 of `batch`."""
+        ids, bodies = batch.id_ends, batch.body_ends
+        columns = (
+            batch.due[start:stop],
+            batch.payload_len[start:stop],
+            batch.meta_len[start:stop],
+            batch.key_len[start:stop],
+            batch.id_len[start:stop],
+            batch.flags[start:stop],
+            batch.blob[ids[start] : ids[stop]],
+            batch.blob[bodies[start] : bodies[stop]],
+        )
+        for pieces, piece in zip(self._columns, columns, strict=True):
+            pieces.append(piece)
+        self.count += stop - start
+        self.nbytes += (
+            (stop - start) * _ROW_BYTES + ids[stop] - ids[start] + bodies[stop] - bodies[start]
+        )
+
+    def build(self, due: bytes | None = None) -> bytes:
+        """The new batch's bytes; `due` (i64, little-endian) goes in the place of its due column."""
+        columns = list(self._columns)
+        if due is not None:
+            assert len(due) == 8 * self.count
+            columns[0] = [memoryview(due)]
+        return b"".join(_flatten(self.count, columns))
+
+
+def _flatten(count: int, columns: Iterable[list[memoryview]]) -> Iterable[bytes | memoryview]:
+    yield count.to_bytes(_COUNT_BYTES, "little")
+    for pieces in columns:
+        yield from pieces
+
+
+def _within(name: str, smallest: int, largest: int, low: int, high: int) -> None:
+    if not low <= smallest <= largest <= high:
+        found = smallest if smallest < low else largest
+        raise InvalidArgument(f"{name} is {found} bytes; {low} to {high} are allowed")

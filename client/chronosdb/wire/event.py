@@ -1,0 +1,123 @@
+"""An event as a publisher states it: payload, due time, id, key, headers; checked when made."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from chronosdb.wire.errors import InvalidArgument
+from chronosdb.wire.limits import (
+    MAX_KEY_BYTES,
+    MAX_MESSAGE_ID_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_TIME_MS,
+    MIN_TIME_MS,
+)
+
+MetaValue: TypeAlias = str | bytes | int | float | bool | None
+Meta: TypeAlias = Mapping[str, MetaValue]
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND: Final = dt.timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event to publish.
+
+    `schedule_ts` is epoch milliseconds (None: due as soon as it is stored). Without a `message_id`
+    the client makes one before the first send. `relative` marks a due time that was computed from
+    the moment of the call (`after=`): publishing the same id again at another moment is then the
+    same event, not a conflict.
+
+    Raises:
+        InvalidArgument: a field is of the wrong type or beyond its limit.
+    """
+
+    payload: bytes
+    schedule_ts: int | None = None
+    message_id: str | None = None
+    key: bytes | None = None
+    meta: Meta = field(default_factory=dict)
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.payload, bytes):
+            raise InvalidArgument(f"payload must be bytes, not {type(self.payload).__name__}")
+        if len(self.payload) > MAX_PAYLOAD_BYTES:
+            raise InvalidArgument(
+                f"payload is {len(self.payload)} bytes; at most {MAX_PAYLOAD_BYTES} are allowed"
+            )
+        if self.schedule_ts is not None:
+            check_time(self.schedule_ts)
+        if self.message_id is not None:
+            check_message_id(self.message_id)
+        if self.key is not None:
+            check_key(self.key)
+
+
+def check_time(value: object) -> int:
+    """`value` as epoch milliseconds.
+
+    Raises:
+        InvalidArgument: not an int, or outside the range of times.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgument(f"a time must be an int (epoch ms), not {type(value).__name__}")
+    if not MIN_TIME_MS <= value <= MAX_TIME_MS:
+        raise InvalidArgument(f"time {value} is outside {MIN_TIME_MS} … {MAX_TIME_MS} ms")
+    return value
+
+
+def check_message_id(message_id: object) -> bytes:
+    """The id's bytes.
+
+    Raises:
+        InvalidArgument: not a str, empty, or over 128 bytes of UTF-8.
+    """
+    if not isinstance(message_id, str):
+        raise InvalidArgument(f"message_id must be a str, not {type(message_id).__name__}")
+    try:
+        raw = message_id.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"message_id is not valid Unicode: {error}") from None
+    if not 1 <= len(raw) <= MAX_MESSAGE_ID_BYTES:
+        raise InvalidArgument(
+            f"message_id is {len(raw)} bytes; 1 to {MAX_MESSAGE_ID_BYTES} are allowed"
+        )
+    return raw
+
+
+def check_key(key: object) -> bytes:
+    """The key, checked.
+
+    Raises:
+        InvalidArgument: not bytes, empty (use None for no key), or too long.
+    """
+    if not isinstance(key, bytes):
+        raise InvalidArgument(f"key must be bytes, not {type(key).__name__}")
+    if not 1 <= len(key) <= MAX_KEY_BYTES:
+        raise InvalidArgument(
+            f"key is {len(key)} bytes; 1 to {MAX_KEY_BYTES} are allowed (no key: None)"
+        )
+    return key
+
+
+def epoch_ms(at: dt.datetime | int) -> int:
+    """An aware datetime or epoch milliseconds, as epoch milliseconds (fractions round up: never early).
+
+    Raises:
+        TypeError: a naive datetime (its time zone would be a guess) or another type.
+        InvalidArgument: outside the range of times.
+    """
+    if isinstance(at, dt.datetime):
+        if at.tzinfo is None or at.utcoffset() is None:
+            raise TypeError(
+                "at= is a naive datetime; give it a time zone, e.g. datetime.now(timezone.utc)"
+            )
+        return -((_EPOCH - at) // _MILLISECOND)
+    if not isinstance(at, int) or isinstance(at, bool):
+        raise TypeError(f"at= must be an aware datetime or epoch ms, not {type(at).__name__}")
+    return check_time(at)
