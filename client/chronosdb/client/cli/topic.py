@@ -1,0 +1,70 @@
+"""`chronos topic`: create, list, show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from chronosdb.client import TopicInfo
+from chronosdb.client.cli.context import App, Group, pass_app
+from chronosdb.client.cli.values import format_time
+
+
+@click.group(cls=Group)
+def topic() -> None:
+    """Create topics and look at them."""
+
+
+@topic.command()
+@click.argument("name")
+@click.option("--partitions", type=click.IntRange(min=1), default=1, show_default=True)
+@pass_app
+def create(app: App, name: str, partitions: int) -> None:
+    """Create the topic NAME, or confirm that it exists with these partitions."""
+    _show(app, app.run(lambda db: db.create_topic(name, partitions=partitions)))
+
+
+@topic.command("list")
+@pass_app
+def list_topics(app: App) -> None:
+    """List every topic."""
+    topics = app.run(lambda db: db.topics())
+    if app.json:
+        for info in topics:
+            app.output.json(_as_json(info))
+        return
+    rows = [(info.name, info.partitions, format_time(info.created_ms)) for info in topics]
+    app.output.table(("topic", "partitions", "created"), rows)
+
+
+@topic.command()
+@click.argument("name")
+@pass_app
+def show(app: App, name: str) -> None:
+    """Show the topic NAME: partitions, settings, who leads what."""
+    _show(app, app.run(lambda db: db.topic(name)))
+
+
+def _show(app: App, info: TopicInfo) -> None:
+    if app.json:
+        app.output.json(_as_json(info))
+        return
+    rows: list[tuple[str, object]] = [
+        ("topic", info.name),
+        ("partitions", info.partitions),
+        ("created", format_time(info.created_ms)),
+        *sorted(info.settings.items()),
+        *((f"leader of {n}", leader) for n, leader in enumerate(info.leaders) if leader),
+    ]
+    app.output.text([f"{name:<14}{value}" for name, value in rows])
+
+
+def _as_json(info: TopicInfo) -> dict[str, Any]:
+    return {
+        "topic": info.name,
+        "partitions": info.partitions,
+        "settings": info.settings,
+        "leaders": info.leaders,
+        "created_ms": info.created_ms,
+    }

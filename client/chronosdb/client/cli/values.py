@@ -1,0 +1,117 @@
+"""Times, payloads, keys and headers between a shell's text and an event's fields."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import click
+
+from chronosdb.wire.event import MetaValue, check_time, epoch_ms
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_EPOCH_MS: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+#: Beyond this a payload is only announced in a line for people.
+_SHOWN_CHARS: Final = 200
+
+
+def parse_time_ms(text: str) -> int:
+    """Epoch ms of an ISO-8601 time with its zone, or of a number that already is epoch ms.
+
+    Raises:
+        ValueError: neither of them, without a zone, or out of range.
+    """
+    if _EPOCH_MS.fullmatch(text):
+        return check_time(int(text))
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f'"{text}" is no time; write ISO-8601 with a zone, such as 2030-01-31T08:00:00Z,'
+            " or epoch milliseconds"
+        ) from None
+    if time.tzinfo is None:
+        raise ValueError(f'"{text}" has no time zone; end it with Z or an offset such as +02:00')
+    return epoch_ms(time)
+
+
+def format_time(ms: int) -> str:
+    """ISO-8601 in UTC with milliseconds; beyond the calendar, the number."""
+    try:
+        time = _EPOCH + dt.timedelta(milliseconds=ms)
+    except OverflowError:
+        return f"{ms}ms"
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def bytes_fields(name: str, value: bytes | None) -> dict[str, str | None]:
+    """`{name: text}`, or `{name_b64: base64}` when the bytes are not UTF-8."""
+    if value is None:
+        return {name: None}
+    try:
+        return {name: value.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_b64": base64.b64encode(value).decode()}
+
+
+def json_meta(meta: Mapping[str, MetaValue]) -> dict[str, Any]:
+    """Headers as JSON can hold them: bytes as base64, NaN and the infinities by name."""
+    return {name: _json_value(value) for name, value in meta.items()}
+
+
+def bytes_text(value: bytes) -> str:
+    """Bytes for people: text if that is what they are, cut where a line would get out of hand."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = f"base64:{base64.b64encode(value).decode()}"
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}… ({len(value)} bytes)"
+
+
+def parse_start(text: str) -> str | int:
+    """Where a new group begins: "earliest", "latest", or a time as epoch ms; raises ValueError."""
+    return text if text in {"earliest", "latest"} else parse_time_ms(text)
+
+
+def parse_header(text: str) -> tuple[str, str]:
+    """The name and the value in "name=value"; only the first "=" divides.
+
+    Raises:
+        ValueError: there is no name or no "=".
+    """
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ValueError(f'"{text}" is not NAME=VALUE')
+    return name, value
+
+
+def parsed_by(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A callback for an option whose text `parse` turns into a value; its ValueError is wrong usage."""
+
+    def convert(context: click.Context, option: click.Parameter, value: Any) -> Any:
+        try:
+            match value:
+                case str():
+                    return parse(value)
+                case tuple():
+                    return tuple(map(parse, value))
+                case _:
+                    return value
+        except ValueError as error:
+            raise click.BadParameter(str(error), context, option) from None
+
+    return convert
+
+
+def _json_value(value: MetaValue) -> Any:
+    match value:
+        case bytes():
+            return {"b64": base64.b64encode(value).decode()}
+        case float() if not math.isfinite(value):
+            return str(value)
+        case _:
+            return value
