@@ -1,0 +1,154 @@
+"""Who consumes what: the members of each group, and which partitions each of them is sent.
+
+An `ordered` group gives each partition to one member, evenly and moving as little as possible; a
+`shared` group gives every partition to everyone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from chronosdb.node.broker import Broker
+from chronosdb.node.dispatcher import Member
+from chronosdb.node.partition import Partition
+from chronosdb.node.proposals import Outcome
+from chronosdb.node.reply import Reply
+from chronosdb.sched import assign
+from chronosdb.wire.errors import ChronosError, NotFound
+from chronosdb.wire.limits import MAX_CREDITS
+from chronosdb.wire.messages import Deliver, Subscribe
+
+
+class Subscription:
+    """One member: a client's subscription, as the dispatchers see it."""
+
+    def __init__(
+        self,
+        member_id: int,
+        request: Subscribe,
+        send: Callable[[Deliver], None],
+        has_room: Callable[[], bool],
+    ) -> None:
+        self.id = member_id
+        self.subscription = request.subscription
+        self.topic = request.topic
+        self.group = request.group
+        self.mode = request.mode
+        #: Where the group begins, if it is new.
+        self.start = request.start
+        #: How many events may still be sent. Invariant: 0 … MAX_CREDITS.
+        self.credits = request.credits
+        self._send = send
+        self._has_room = has_room
+        #: It takes part in its group.
+        self.joined = False
+        #: It will not, or no more. Invariant: once set it stays set.
+        self.gone = False
+        #: The partitions this member is sent now.
+        self.partitions: list[Partition] = []
+
+    def room(self) -> int:
+        """See `Member.room`: none while the connection is slow to take what was sent."""
+        return self.credits if self._has_room() else 0
+
+    def deliver(self, message: Deliver, count: int) -> None:
+        """See `Member.deliver`."""
+        self.credits -= count
+        self._send(message)
+
+    def grant(self, more: int) -> None:
+        """The client can take more."""
+        self.credits = min(self.credits + more, MAX_CREDITS)
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be room that was not there before."""
+        for partition in self.partitions:
+            partition.dispatcher.wake()
+
+
+@dataclass(slots=True)
+class _Group:
+    mode: str
+    members: dict[str, Subscription] = field(default_factory=dict)
+    #: Ordered groups: the owner of each partition.
+    owners: dict[int, str] = field(default_factory=dict)
+
+
+class Consumers:
+    """The groups with members on this node."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._groups: dict[tuple[str, str], _Group] = {}
+        self._last_member = 0
+
+    def next_member_id(self) -> int:
+        """A number no member had before."""
+        self._last_member += 1
+        return self._last_member
+
+    async def join(self, member: Subscription, joined: Outcome) -> None:
+        """Let a member take part in its group, creating the group where it does not exist.
+
+        `joined` is told before the first delivery is sent.
+
+        Raises:
+            NotFound: no such topic, or the member left before it had joined.
+            Conflict: the group has the other mode.
+        """
+        partitions = self._broker.partitions(member.topic)
+        await self._broker.put_group(member.topic, member.group, member.mode)
+        policy = self._broker.retry_policy(member.topic)
+        for partition in partitions:
+            await _group_created(partition, member.group, member.start)
+            partition.dispatcher.open_group(member.group, policy)
+        if member.gone:
+            raise NotFound(f"subscription {member.subscription} was ended before it had begun")
+        member.joined = True
+        group = self._groups.setdefault((member.topic, member.group), _Group(member.mode))
+        group.members[_key(member)] = member
+        joined(None)
+        self._rebalance(member.topic, member.group, group)
+
+    def leave(self, member: Subscription) -> None:
+        """Take a member out; what it holds goes to others at once. Harmless when it never joined."""
+        member.gone = True
+        group = self._groups.get((member.topic, member.group))
+        if group is None or group.members.pop(_key(member), None) is None:
+            return
+        self._rebalance(member.topic, member.group, group)
+        for partition in self._broker.partitions(member.topic):
+            partition.dispatcher.release(member.group, member)
+        if not group.members:
+            del self._groups[member.topic, member.group]
+
+    def _rebalance(self, topic: str, name: str, group: _Group) -> None:
+        partitions = self._broker.partitions(topic)
+        for member in group.members.values():
+            member.partitions = []
+        if group.mode == "ordered":
+            indices = [p.id.partition for p in partitions]
+            group.owners = assign(indices, sorted(group.members), group.owners)
+        for partition in partitions:
+            members = list(group.members.values())
+            if group.mode == "ordered":
+                owner = group.owners.get(partition.id.partition)
+                members = [] if owner is None else [group.members[owner]]
+            for member in members:
+                member.partitions.append(partition)
+            partition.dispatcher.set_members(name, members)
+
+
+async def _group_created(partition: Partition, name: str, start: str | int) -> None:
+    reply = Reply[ChronosError | None]()
+    partition.create_group(name, start, reply.set)
+    error = await reply.get()
+    if error is not None:
+        raise error
+
+
+def _key(member: Member) -> str:
+    """Members sort in the order in which they came."""
+    return f"{member.id:020d}"

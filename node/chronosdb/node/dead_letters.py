@@ -1,0 +1,174 @@
+"""The dead-letter office: moves what used up its attempts to the topic `<topic>.dlq`.
+
+First the copy is on disk there, then the original is settled here: a crash in between repeats the
+copy, and its id, made from group and position, makes the repetition a duplicate. An event therefore
+is never in neither place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+import trio
+
+from chronosdb.node.clock import Signal
+from chronosdb.node.dispatcher import DeadLetter
+from chronosdb.node.partition import Partition
+from chronosdb.node.proposals import Placement
+from chronosdb.node.reply import Reply
+from chronosdb.raft import TopicInfo
+from chronosdb.wire import EventBatch, Row, encode_batch, partition_for
+from chronosdb.wire.batch import NOW, RELATIVE
+from chronosdb.wire.errors import ChronosError, Conflict, NotFound
+
+logger = logging.getLogger(__name__)
+
+SUFFIX: Final = ".dlq"
+_RETRY_S: Final = 1.0
+
+
+class Topics(Protocol):
+    """What the office needs of the broker."""
+
+    async def create_topic(
+        self, name: str, partitions: int, settings: Mapping[str, int]
+    ) -> tuple[TopicInfo, bool]:
+        """Create a topic, or confirm that it exists."""
+        ...
+
+    def topic(self, name: str) -> TopicInfo:
+        """One topic; raises NotFound."""
+        ...
+
+    def partition(self, topic: str, index: int) -> Partition:
+        """One partition; raises NotFound."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    partition: Partition
+    letter: DeadLetter
+
+
+class DeadLetterOffice:
+    """Copies dead letters, one after the other, until each is where it belongs."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+        #: Bounded by the leases in flight: each parcel is a position that no one is sent any more.
+        self._parcels: deque[_Parcel] = deque()
+        self._wake = Signal()
+        self._stopping = False
+
+    def post(self, partition: Partition, letters: Sequence[DeadLetter]) -> None:
+        """Take these letters over; they are settled when they have arrived."""
+        self._parcels.extend(_Parcel(partition, letter) for letter in letters)
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Let `run` return; what is left is found again after a restart."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Deliver until stopped."""
+        while not self._stopping:
+            if not self._parcels:
+                await self._wake.wait()
+                continue
+            try:
+                await self._deliver(self._parcels[0])
+            except ChronosError as error:
+                logger.warning("dead letter waits: %s", error)
+                # It goes to the end: what keeps this one may not keep the others.
+                self._parcels.rotate(-1)
+                await trio.sleep(_RETRY_S)
+            else:
+                self._parcels.popleft()
+
+    async def _ensure(self, name: str) -> TopicInfo:
+        """The dead-letter topic; one that the user made, with other settings, will do."""
+        try:
+            return self._topics.topic(name)
+        except NotFound:
+            return (await self._topics.create_topic(name, 1, {}))[0]
+
+    async def _deliver(self, parcel: _Parcel) -> None:
+        source = parcel.partition
+        # The dead letters of a dead-letter topic come back to it: nothing is ever dropped.
+        name = source.id.topic.removesuffix(SUFFIX) + SUFFIX
+        topic = await self._ensure(name)
+        row = _copy(source, parcel.letter)
+        index = partition_for(row.key or None, row.message_id, topic.partitions)
+        await _published(self._topics.partition(name, index), EventBatch(encode_batch([row])))
+        settled = Reply[ChronosError | None]()
+        source.dispatcher.dead_lettered(parcel.letter.group, parcel.letter.position, settled.set)
+        await settled.get()
+        logger.info(
+            "%s/%d position %d of group %s went to %s after %d attempts: %s",
+            source.id.topic,
+            source.id.partition,
+            parcel.letter.position,
+            parcel.letter.group,
+            name,
+            parcel.letter.attempts,
+            parcel.letter.reason,
+        )
+
+
+async def _published(partition: Partition, batch: EventBatch) -> None:
+    """Store a copy; a conflict means that it is there, for another reason, from before a crash."""
+    reply = Reply[Placement | ChronosError]()
+    partition.publish(batch, reply.set)
+    outcome = await reply.get()
+    if isinstance(outcome, ChronosError) and not isinstance(outcome, Conflict):
+        raise outcome
+
+
+def _copy(source: Partition, letter: DeadLetter) -> Row:
+    """The event as it goes to the dead-letter topic: same key and payload, more headers."""
+    due = source.reader.fired(letter.position, letter.position + 1)
+    offset = int(due.offsets[0])
+    stored = source.reader.stored(offset)
+    index = offset - stored.first_offset
+    batch = stored.batch
+    facts: dict[str, Any] = {
+        "reason": letter.reason,
+        "group": letter.group,
+        "attempts": letter.attempts,
+        "topic": source.id.topic,
+        "partition": source.id.partition,
+        "offset": offset,
+        "message_id": batch.message_id(index).decode(errors="replace"),
+        "schedule_ts": int(due.due_ms[0]),
+    }
+    return Row(
+        message_id=_id(source, letter),
+        due_ms=NOW,
+        key=batch.key(index) or b"",
+        meta=_merged(batch.meta(index), facts),
+        payload=batch.payload(index),
+        flags=RELATIVE,
+    )
+
+
+def _merged(meta: bytes, facts: dict[str, Any]) -> bytes:
+    """The publisher's headers and ours; a header of the same name is kept as `original.<name>`."""
+    try:
+        own = msgspec.msgpack.decode(meta, type=dict[str, Any]) if meta else {}
+        kept = {f"original.{k}" if k in facts else k: v for k, v in own.items()}
+        return msgspec.msgpack.encode(kept | facts)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return msgspec.msgpack.encode({"undecodable": meta} | facts)
+
+
+def _id(source: Partition, letter: DeadLetter) -> bytes:
+    place = (source.id.topic_id, source.id.partition, letter.group, letter.position)
+    return b"dlq-" + hashlib.blake2b(repr(place).encode(), digest_size=16).hexdigest().encode()

@@ -1,0 +1,108 @@
+"""`chronos-node`: configuration → a running node → an exit code.
+
+Exit codes: 0 stopped as asked; 1 the node could not start or could not go on (the reason is the last
+line on standard error); 2 the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+
+import click
+import trio
+
+from chronosdb.node.config import Config, node_command
+from chronosdb.node.identity import WrongDirectory
+from chronosdb.node.node import Node, Started
+from chronosdb.node.state import UnknownRecord
+from chronosdb.raft import RaftError
+from chronosdb.wal import WalError
+
+logger = logging.getLogger(__name__)
+
+#: Errors whose message says all there is to say; anything else is a bug and shows its traceback.
+_EXPLAINED = (WalError, RaftError, WrongDirectory, UnknownRecord, OSError)
+
+
+def main() -> None:
+    """Entry point of `chronos-node`."""
+    node_command(run)()
+
+
+def run(config: Config) -> None:
+    """Run a node until it is told to stop; exits the process with the code that fits."""
+    _set_up_logging(config)
+    try:
+        trio.run(_run, config)
+    except BaseException as error:  # sorted out below; what is not ours is raised again
+        leaves = list(_leaves(error))
+        if not all(isinstance(leaf, _EXPLAINED) for leaf in leaves):
+            raise
+        for leaf in leaves:
+            cause = f" ({leaf.__cause__})" if leaf.__cause__ is not None else ""
+            click.echo(f"chronos-node: error: {leaf}{cause}", err=True)
+        sys.exit(1)
+
+
+async def _run(config: Config) -> None:
+    node = Node(config)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_stop_on_signal, node)
+        started = await nursery.start(_run_node, node, nursery.cancel_scope)
+        _announce(started)
+
+
+async def _run_node(
+    node: Node, scope: trio.CancelScope, task_status: trio.TaskStatus[Started]
+) -> None:
+    await node.run(task_status)
+    scope.cancel()
+
+
+async def _stop_on_signal(node: Node, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for received in signals:
+            logger.info("stopping on %s", signal.Signals(received).name)
+            node.stop()
+
+
+def _announce(started: Started) -> None:
+    """One line for people and scripts: where the node is, once it serves."""
+    click.echo(f"chronos-node {started.identity.node_id} ready on {started.address}")
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "ts": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def _set_up_logging(config: Config) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(_JsonLines() if config.log_format == "json" else text)
+    logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
+    # PySyncObj's own lines speak of its inside; what matters of them we say ourselves.
+    logging.getLogger("pysyncobj").setLevel(logging.ERROR)

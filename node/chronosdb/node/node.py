@@ -1,0 +1,184 @@
+"""A node: everything wired together, started in order and stopped in reverse."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import trio
+
+from chronosdb.node import http
+from chronosdb.node.broker import Broker, BrokerOptions
+from chronosdb.node.committer import CommitOptions
+from chronosdb.node.config import Config
+from chronosdb.node.connection import Connection, ConnectionOptions
+from chronosdb.node.consumers import Consumers
+from chronosdb.node.environment import Environment, Listeners
+from chronosdb.node.identity import Identity, load_or_create
+from chronosdb.node.metadata import Metadata
+from chronosdb.node.requests import Services
+from chronosdb.node.server import Server, Stream
+from chronosdb.node.views import open_views
+from chronosdb.sched import RetryPolicy
+from chronosdb.wal import LogOptions
+from chronosdb.wal.layout import DataDir
+from chronosdb.wire import messages as m
+from chronosdb.wire.limits import MAX_FRAME_BYTES, PROTOCOL_VERSION
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A node that serves."""
+
+    identity: Identity
+    #: Where clients connect: the port is the real one, also where the configuration said 0.
+    address: str
+
+
+class Node:
+    """One ChronosDB node."""
+
+    def __init__(self, config: Config, env: Environment | None = None) -> None:
+        self._config = config
+        self._env = env or Environment()
+        self._stop = trio.Event()
+        self._health = http.Health()
+
+    def stop(self) -> None:
+        """Begin a graceful stop; `run` returns when it is done."""
+        self._stop.set()
+
+    async def run(self, task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until stopped.
+
+        Raises:
+            Locked: another process uses the data directory.
+            LogDamaged: durable bytes are wrong; nothing was changed.
+            LogFailed: the disk failed while serving.
+            OSError: an address or a directory cannot be had.
+        """
+        env, config = self._env, self._config
+        data_dir = DataDir(config.data_dir)
+        for directory in (data_dir.path, data_dir.partitions, data_dir.raft):
+            env.disk.mkdir(directory)
+        lock = env.disk.lock(data_dir.lock)
+        try:
+            identity = load_or_create(env, data_dir, config.node_id)
+            with open_views(env, data_dir, config.views_write_buffer_bytes) as views:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(env.clock.watch_steps)
+                    metadata = Metadata(env, data_dir.raft, identity.node_id)
+                    await nursery.start(metadata.run)
+                    broker = Broker(
+                        env,
+                        data_dir,
+                        identity.node_id,
+                        metadata=metadata,
+                        views=views,
+                        options=_broker_options(config),
+                    )
+                    await self._serve(identity, broker, task_status)
+                    nursery.cancel_scope.cancel()
+        finally:
+            lock.release()
+
+    async def _serve(
+        self, identity: Identity, broker: Broker, task_status: trio.TaskStatus[Started]
+    ) -> None:
+        """Serve clients and health until stopped, then wind down."""
+        config = self._config
+        listeners = await self._env.network.listen(config.listen.host, config.listen.port)
+        address = _bound_address(listeners[0], str(config.listen))
+        server = self._server(identity, broker)
+        async with trio.open_nursery() as nursery:
+            if config.http is not None:
+                await nursery.start(http.serve, self._health, str(config.http))
+            drained = trio.Event()
+            await nursery.start(_run_broker, broker, address, drained)
+            ended = trio.Event()
+            nursery.start_soon(_run_server, server, listeners, ended)
+            self._health.ready = True
+            logger.info("node %s serves on %s", identity.node_id, address)
+            task_status.started(Started(identity, address))
+            await self._stop.wait()
+            self._health.ready = False
+            with trio.move_on_after(config.shutdown_timeout_ms / 1000) as patience:
+                server.refuse()
+                broker.stop()
+                await drained.wait()
+                server.stop("the node is shutting down")
+                await ended.wait()
+            if patience.cancelled_caught:
+                logger.warning("gave up waiting for a clean stop; the log is safe as it is")
+            nursery.cancel_scope.cancel()
+
+    def _server(self, identity: Identity, broker: Broker) -> Server:
+        config = self._config
+        options = ConnectionOptions(
+            config.max_inflight_bytes,
+            config.handshake_timeout_ms / 1000,
+            config.idle_timeout_ms / 1000,
+        )
+
+        def welcome() -> m.Welcome:
+            return m.Welcome(
+                PROTOCOL_VERSION,
+                identity.cluster_id,
+                identity.node_id,
+                self._env.clock.now_ms(),
+                MAX_FRAME_BYTES,
+            )
+
+        services = Services(broker, Consumers(broker), self._env.clock, welcome)
+
+        def connect(stream: Stream) -> Connection:
+            return Connection(stream, services, options)
+
+        return Server(connect, config.max_connections)
+
+
+async def _run_broker(
+    broker: Broker, address: str, drained: trio.Event, task_status: trio.TaskStatus[None]
+) -> None:
+    await broker.run(address, task_status)
+    drained.set()
+
+
+async def _run_server(server: Server, listeners: Listeners, ended: trio.Event) -> None:
+    await server.run(listeners)
+    ended.set()
+
+
+def _bound_address(listener: object, configured: str) -> str:
+    """Where a listener really listens."""
+    if not isinstance(listener, trio.SocketListener):
+        return configured
+    host, port = listener.socket.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _broker_options(config: Config) -> BrokerOptions:
+    return BrokerOptions(
+        log=LogOptions(
+            segment_bytes=config.segment_bytes,
+            max_record_bytes=min(LogOptions().max_record_bytes, config.segment_bytes // 2),
+            disk_reserve_bytes=config.disk_reserve_bytes,
+        ),
+        commit=CommitOptions(
+            fsync=config.fsync,
+            fsync_interval_ms=config.fsync_interval_ms,
+            checkpoint_bytes=config.checkpoint_bytes,
+            checkpoint_interval_ms=config.checkpoint_interval_ms,
+            dedup_window_ms=config.dedup_window_ms,
+            group_bytes=min(CommitOptions().group_bytes, config.segment_bytes // 8),
+        ),
+        retry=RetryPolicy(
+            max_attempts=config.max_attempts,
+            ack_timeout_ms=config.ack_timeout_ms,
+            backoff_ms=config.backoff_ms,
+            backoff_max_ms=config.backoff_max_ms,
+        ),
+        cache_bytes=config.record_cache_bytes,
+    )
