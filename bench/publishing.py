@@ -1,0 +1,108 @@
+"""What a publishing client process does."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import anyio
+
+from bench.load import HOUR_MS, Load, now_ms, payload
+from bench.stopwatch import Spent, Stopwatch
+from chronosdb.client import Client, Event, connect
+
+
+async def publish(address: str, load: Load) -> Spent:
+    """Publish all of `load` to its topic, made if missing; measured from the first send to the last ack."""
+    async with connect(address, timeout=60) as db:
+        await db.create_topic(load.topic)
+        batches = load.batches()
+        watch = Stopwatch()
+        async with anyio.create_task_group() as callers:
+            for _ in range(load.callers):
+                callers.start_soon(_publish_batches, db, load.topic, batches)
+        return watch.spent()
+
+
+async def _publish_batches(db: Client, topic: str, batches: Iterator[list[Event]]) -> None:
+    for events in batches:
+        await db.publish_many(topic, events)
+
+
+@dataclass(frozen=True, slots=True)
+class Singles:
+    """Events published one by one. The three columns are epoch ns, one entry per event."""
+
+    #: When it was to be published; without a rate, when it was.
+    asked_ns: array[int] = field(default_factory=lambda: array("q"))
+    sent_ns: array[int] = field(default_factory=lambda: array("q"))
+    acked_ns: array[int] = field(default_factory=lambda: array("q"))
+
+    def note(self, asked_ns: int, sent_ns: int, acked_ns: int) -> None:
+        """One more event."""
+        self.asked_ns.append(asked_ns)
+        self.sent_ns.append(sent_ns)
+        self.acked_ns.append(acked_ns)
+
+    def ack_ms(self) -> list[float]:
+        """From each send to its ack."""
+        return _differences_ms(self.sent_ns, self.acked_ns)
+
+    def open_ms(self) -> list[float]:
+        """From each moment asked for to the ack: what waited for a free caller waited too."""
+        return _differences_ms(self.asked_ns, self.acked_ns)
+
+    def per_second(self) -> float:
+        """Events acked per second, over the whole time."""
+        return len(self.acked_ns) * 1e9 / (max(self.acked_ns) - min(self.asked_ns))
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When single events are published."""
+
+    #: From here on, epoch ms, and for so long.
+    start_ms: int
+    seconds: float
+    #: Events a second. None: as many as go.
+    rate: int | None
+
+    def turns_ns(self) -> Iterator[int]:
+        """The moments, epoch ns, at which an event is asked for."""
+        start_ns = self.start_ms * 1_000_000
+        end_ns = start_ns + int(self.seconds * 1e9)
+        if self.rate is not None:
+            yield from range(start_ns, end_ns, 1_000_000_000 // self.rate)
+            return
+        while (now_ns := time.time_ns()) < end_ns:
+            yield now_ns
+
+
+async def publish_singles(address: str, topic: str, callers: int, pace: Pace) -> Singles:
+    """Publish single events; whichever caller is free takes the next. All share one connection."""
+    singles = Singles()
+    async with connect(address) as db:
+        await db.create_topic(topic)
+        await anyio.sleep(max(0, pace.start_ms - now_ms()) / 1000)
+        turns = pace.turns_ns()
+        async with anyio.create_task_group() as group:
+            for _ in range(callers):
+                group.start_soon(_publish_singles, db, topic, turns, singles)
+    return singles
+
+
+async def _publish_singles(db: Client, topic: str, turns: Iterator[int], singles: Singles) -> None:
+    for asked_ns in turns:
+        wait_ns = asked_ns - time.time_ns()
+        if wait_ns > 0:
+            await anyio.sleep(wait_ns / 1e9)
+        sent_ns = time.time_ns()
+        body = payload(sent_ns // 1_000_000)
+        await db.publish(topic, body, at=now_ms() + HOUR_MS)
+        singles.note(asked_ns, sent_ns, time.time_ns())
+
+
+def _differences_ms(from_ns: array[int], to_ns: array[int]) -> list[float]:
+    return [(stop - start) / 1e6 for start, stop in zip(from_ns, to_ns, strict=True)]
