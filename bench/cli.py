@@ -36,6 +36,9 @@ _HELP: Final = {
     "seconds": "How long a case goes on.",
 }
 
+#: Less than this would measure nothing but the start; elsewhere 1 is enough.
+_LEAST: Final = {"events": 1000}
+
 
 class _AllByDefault(click.Group):
     """No piece named means all of them."""
@@ -69,10 +72,10 @@ def _option(size: inspect.Parameter) -> click.Option:
     """A number, or for a tuple any number of numbers."""
     several = isinstance(size.default, tuple)
     kind = type(size.default[0] if several else size.default)
-    positive = click.IntRange(min=1) if kind is int else click.FloatRange(min=0, min_open=True)
+    number = click.IntRange if kind is int else click.FloatRange
     return click.Option(
         [f"--{size.name}"],
-        type=positive,
+        type=number(min=_LEAST.get(size.name, 1)),
         multiple=several,
         default=size.default,
         show_default=True,

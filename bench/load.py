@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,9 +14,8 @@ from chronosdb.client import Event
 PAYLOAD_BYTES: Final = 256
 HOUR_MS: Final = 3_600_000
 
-#: Payloads are slices of this: nothing that a file system could compress, and no cost of making it.
-_NOISE: Final = os.urandom(1024 * 1024)
-_STRIDE: Final = 241
+#: Made before the clock runs: making them is not what is measured.
+_PAYLOADS: Final = [os.urandom(PAYLOAD_BYTES) for _ in range(1009)]
 
 #: Odd, so that multiplying by it modulo 2**64 permutes the numbers: unique ids in random order.
 _SCATTER: Final = 0x9E37_79B9_7F4A_7C15
@@ -45,34 +44,40 @@ class Load:
         assert self.callers > 0, "somebody must publish"
         assert self.span_ms > 0, "a time range of nothing"
 
-    def message_id(self, number: int) -> str:
-        """The id of an event; unique in the load."""
-        if self.scattered:
-            return f"{number * _SCATTER % 2**64:016x}"
-        return f"event-{number:010d}"
-
     def edge_ids(self) -> list[str]:
         """Ids of the first event, and of one in each request that may have been the last to be stored."""
         last = self.first + self.count - 1
         window = range(last, max(self.first, last - self.batch * self.callers), -self.batch)
-        return [self.message_id(number) for number in (self.first, *window)]
+        return self._ids([self.first, *window])
 
     def batches(self) -> Iterator[list[Event]]:
         """The events, made as they are asked for, as an application would."""
         end = self.first + self.count
         for start in range(self.first, end, self.batch):
+            numbers = range(start, min(start + self.batch, end))
             yield [
-                Event(
-                    payload=payload(number),
-                    schedule_ts=self._due(),
-                    message_id=self.message_id(number),
+                Event(payload=payload(number), schedule_ts=due_ms, message_id=message_id)
+                for number, due_ms, message_id in zip(
+                    numbers, self._dues(len(numbers)), self._ids(numbers), strict=True
                 )
-                for number in range(start, min(start + self.batch, end))
             ]
 
-    def _due(self) -> int | None:
+    def _ids(self, numbers: Sequence[int]) -> list[str]:
+        """Unique in the load."""
+        if self.scattered:
+            return [f"{number * _SCATTER % 2**64:016x}" for number in numbers]
+        return [f"event-{number:010d}" for number in numbers]
+
+    def _dues(self, count: int) -> list[int] | list[None]:
+        if self.due_ms is None:
+            return [None] * count
         # random.random() is several times cheaper than randrange().
-        return None if self.due_ms is None else self.due_ms + int(random.random() * self.span_ms)
+        return [self.due_ms + int(random.random() * self.span_ms) for _ in range(count)]
+
+
+def payload(number: int) -> bytes:
+    """Random bytes."""
+    return _PAYLOADS[number % len(_PAYLOADS)]
 
 
 def now_ms() -> int:
@@ -83,9 +88,3 @@ def now_ms() -> int:
 def pending(topic: str, count: int, first: int = 0) -> Load:
     """Events that will not be due before the measurement is over: in one to two hours."""
     return Load(topic, count, now_ms() + HOUR_MS, HOUR_MS, first=first)
-
-
-def payload(number: int) -> bytes:
-    """Random bytes; those of near numbers differ."""
-    start = number * _STRIDE % (len(_NOISE) - PAYLOAD_BYTES)
-    return _NOISE[start : start + PAYLOAD_BYTES]

@@ -6,6 +6,7 @@ import time
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 import anyio
 
@@ -70,14 +71,15 @@ class Pace:
     rate: int | None
 
     def turns_ns(self) -> Iterator[int]:
-        """The moments, epoch ns, at which an event is asked for."""
+        """The moments, epoch ns, at which an event is asked for; no more once the time is over."""
         start_ns = self.start_ms * 1_000_000
         end_ns = start_ns + int(self.seconds * 1e9)
-        if self.rate is not None:
-            yield from range(start_ns, end_ns, 1_000_000_000 // self.rate)
-            return
-        while (now_ns := time.time_ns()) < end_ns:
-            yield now_ns
+        free = iter(time.time_ns, None)
+        turns_ns = free if self.rate is None else count(start_ns, 1_000_000_000 // self.rate)
+        for turn_ns in turns_ns:
+            if max(turn_ns, time.time_ns()) >= end_ns:
+                return
+            yield turn_ns
 
 
 async def publish_singles(address: str, topic: str, callers: int, pace: Pace) -> Singles:

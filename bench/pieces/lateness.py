@@ -10,7 +10,7 @@ from bench.lab import Lab
 from bench.quantiles import quantile, spread
 
 
-def piece(rate: tuple[int, ...] = (1000, 20_000), seconds: float = 4.0) -> Piece:
+def piece(rate: tuple[int, ...] = (1000, 20_000), seconds: float = 3.0) -> Piece:
     """A case for each rate (events falling due per second)."""
     return Piece(
         "lateness",

@@ -24,7 +24,7 @@ def piece(events: int = 1_000_000) -> Piece:
     """One load, weighed twice on the way."""
     title = "memory: resident size of the node with events due in 1 to 2 h"
     cases = [Case(f"{events:,} pending", partial(_measure, events))]
-    # The same load takes the same memory, however fast the machine is today.
+    # Memory hardly depends on how busy the machine is, and a run is long: one will do.
     return Piece("memory", title, cases, runs=1)
 
 

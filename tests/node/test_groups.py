@@ -140,9 +140,7 @@ def group_records(node: Broker) -> list[tuple[str, int]]:
     """The groups that the log of the first partition says were created, and where."""
     identity = PartitionId("t", 1, 0)
     directory = DataDir(DATA_DIR).partition(identity.directory)
-    log = Log.open(
-        node.disk, directory, LogOptions(), log_id=identity.log_id, writable=False
-    )
+    log = Log.open(node.disk, directory, LogOptions(), log_id=identity.log_id, writable=False)
     found = [records.read_group(r) for r in log.scan() if r.kind == Kind.GROUP]
     return [(group.group, group.start) for group in found]
 

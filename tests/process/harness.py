@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,15 +80,26 @@ async def publish(db: Client, tally: Tally, batch: Sequence[Event]) -> None:
         tally.publish(result)
 
 
-async def consume(db: Client, tally: Tally, mode: str = "ordered") -> None:
-    """Be a member of the group for ever; file and ack everything that comes."""
+async def consume(
+    db: Client, tally: Tally, mode: str = "ordered", in_doubt: set[str] | None = None
+) -> None:
+    """Be a member of the group for ever; file and ack everything that comes.
+
+    An ack that is cut off may have reached the log or not: its ids go to `in_doubt`.
+    """
     async with db.consume(TOPIC, group=GROUP, mode=mode) as deliveries:
         async for batch in deliveries.batches():
             received_ms = now_ms()
             for event in batch:
                 tally.deliver(event, received_ms)
-            await batch.ack()
-            tally.ack((event.message_id for event in batch), now_ms())
+            ids = [event.message_id for event in batch]
+            try:
+                await batch.ack()
+            except trio.Cancelled:
+                if in_doubt is not None:
+                    in_doubt.update(ids)
+                raise
+            tally.ack(ids, now_ms())
 
 
 async def consume_all(db: Client, tally: Tally, timeout_s: float = 20.0) -> None:
@@ -119,14 +131,15 @@ def log_files(node: NodeProcess) -> list[Path]:
 
 async def http_get(address: str, path: str) -> tuple[int, str]:
     """Status and body of a GET."""
-    host, _, port = address.rpartition(":")
-    stream = await trio.open_tcp_stream(host, int(port))
-    async with stream:
-        request = f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-        await stream.send_all(request.encode())
-        answer = b"".join([bytes(part) async for part in stream]).decode()
-    head, _, body = answer.partition("\r\n\r\n")
-    return int(head.split()[1]), body
+
+    def get() -> tuple[int, str]:
+        connection = http.client.HTTPConnection(address, timeout=5)
+        with closing(connection):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+
+    return await trio.to_thread.run_sync(get)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ async def test_the_first_five_minutes(start_node: StartNode, tmp_path: Path) -> 
     assert await node.stop() == 0
     verified = await chronos("log", "verify", str(node.data_dir))
     assert (verified.code, verified.out.count("\nok\n")) == (0, 2)
-    log = sorted(node.data_dir.glob("partitions/*"))[0]
+    log = min(node.data_dir.glob("partitions/*"))
     dumped = await chronos("--json", "log", "dump", str(log))
     kinds = {json.loads(line)["kind"] for line in dumped.out.splitlines()}
     assert {"epoch", "publish", "fire", "group", "settle"} <= kinds

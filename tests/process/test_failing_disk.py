@@ -34,10 +34,10 @@ def small_disk(directory: Path, nbytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
-async def publish_until_full(db: Client, tally: Tally) -> None:
-    """Publish until the node has no room; raises Overloaded."""
+async def publish_until_refused(db: Client, tally: Tally, size: int) -> None:
+    """Publish batch after batch; raises why the node does not take any more."""
     for n in range(10_000):
-        await publish(db, tally, events(500, now_ms() + 500, f"filling-{n}"))
+        await publish(db, tally, events(size, now_ms() + 500, f"batch-{n}"))
 
 
 @pytest.mark.slow
@@ -50,7 +50,7 @@ async def test_a_full_disk_stops_publishers_only(start_node: StartNode, tmp_path
         tally = Tally()
         async with client(node, timeout_s=1.5) as db, trio.open_nursery() as nursery:
             with pytest.raises(Overloaded, match="no disk space"):
-                await publish_until_full(db, tally)
+                await publish_until_refused(db, tally, 500)
             refused = tally.expected.keys() - tally.published.keys()
             tally.expected = {i: e for i, e in tally.expected.items() if i not in refused}
             nursery.start_soon(consume, db, tally)
@@ -87,8 +87,7 @@ async def test_a_failed_fsync_ends_the_node(start_node: StartNode) -> None:
     await node.start()
     async with client(node, timeout_s=1) as db:
         with pytest.raises(ChronosError):
-            for n in range(1000):
-                await publish(db, tally, events(5, now_ms(), f"doomed-{n}"))
+            await publish_until_refused(db, tally, 5)
     assert await node.ended() == 1
     assert "Input/output error" in node.said()
     assert "accepts nothing more" in node.said()

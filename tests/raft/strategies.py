@@ -5,20 +5,31 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from chronosdb.raft import (
+    AdvanceSchedules,
     BumpEpochs,
     Command,
     CreateTopic,
     DeleteGroup,
+    DeleteSchedule,
     DeleteTopic,
     Noop,
+    PauseSchedule,
     PutGroup,
+    PutSchedule,
     RegisterNode,
     Request,
+    ResumeSchedule,
 )
 
 _topics = st.sampled_from(["a", "b", "c.dlq", "", "..", "no/slash", "x" * 250])
 _groups = st.sampled_from(["g", "h", "white space"])
 _nodes = st.sampled_from(["n1", "n2", ""])
+_schedules = st.sampled_from(["s", "t", "no/slash", "x" * 81])
+_marks = st.dictionaries(
+    st.sampled_from([*(f"s/{n}" for n in range(1, 9)), "t/1", "s", "/", "t/x"]),
+    st.integers(-1, 2_000),
+    max_size=3,
+)
 _settings = st.dictionaries(
     st.sampled_from(["max_attempts", "backoff_ms", "replication", "colour"]),
     st.integers(-1, 9),
@@ -37,6 +48,18 @@ def commands() -> st.SearchStrategy[Command]:
         st.builds(DeleteGroup, _topics, _groups),
         st.builds(RegisterNode, _nodes, st.sampled_from(["h:1", "h:2", ""]), st.integers(-1, 3)),
         st.builds(BumpEpochs, _nodes),
+        st.builds(
+            PutSchedule,
+            _schedules,
+            _topics,
+            st.sampled_from([b"", b"hourly", b"x" * 24_577]),
+            st.booleans(),
+            st.integers(-1, 1_000),
+        ),
+        st.builds(PauseSchedule, _schedules),
+        st.builds(ResumeSchedule, _schedules, st.integers(0, 1_000)),
+        st.builds(DeleteSchedule, _schedules),
+        st.builds(AdvanceSchedules, _marks),
         st.builds(Noop),
     )
 

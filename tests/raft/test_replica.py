@@ -285,8 +285,8 @@ def test_a_snapshot_of_a_later_version_refuses_to_open() -> None:
         single.do(Noop())
     file = SnapshotFile(storage, "d/snapshot")
     snapshot = file.load()
-    file.save(replace(snapshot, state=[2, *snapshot.state[1:]]))
-    with pytest.raises(StorageDamagedError, match="d/snapshot: state version 2"):
+    file.save(replace(snapshot, state=[99, *snapshot.state[1:]]))
+    with pytest.raises(StorageDamagedError, match="d/snapshot: state version 99"):
         Single(storage.after_power_cut())
 
 

@@ -193,6 +193,15 @@ def test_a_slot_of_many_more_than_a_tail_comes_out_in_order(now_ms: int) -> None
     assert fired == np.lexsort((keys, due_ms)).tolist()
 
 
+def test_the_first_millisecond_of_a_slot_precedes_what_came_to_its_tail_later() -> None:
+    wheel = Wheel(0, tail_max=1)
+    start_ms = 1 << 16
+    for key, offset_ms in enumerate([1, 1, 300, 3]):
+        insert(wheel, [(start_ms + offset_ms, key)])
+    fired = [expire(wheel, 1 << 20, limit=1) for _ in range(4)]
+    assert [keys for [(_, keys)] in fired] == [0, 1, 3, 2]
+
+
 def test_no_slot_is_ever_opened_with_more_than_a_tail_of_timers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

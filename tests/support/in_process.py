@@ -7,7 +7,7 @@ node has nothing to do in it, a power cut is a method call, and a run can be rep
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from random import Random
 from typing import Any, TypeVar, TypeVarTuple, final
@@ -19,7 +19,8 @@ from chronosdb.node.clock import Clock
 from chronosdb.node.config import Config
 from chronosdb.node.environment import Environment
 from chronosdb.node.node import Node
-from chronosdb.wal import KeyValue, MemoryKV
+from chronosdb.raft import RaftError
+from chronosdb.wal import KeyValue, MemoryKV, WalError
 from tests.support.memory_disk import MemoryDisk
 from tests.support.network import MemoryNetwork
 from tests.support.raw_client import RawClient
@@ -192,6 +193,19 @@ class Broker:
         if life.errors:
             raise life.errors[0]
 
+    @property
+    def died(self) -> bool:
+        """Whether the node has ended by itself."""
+        return self._life is not None and self._life.ended.is_set()
+
+    async def survives(self, story: Awaitable[None]) -> bool:
+        """Lets a story happen to the node; whether it outlived all of it, starts and stops included."""
+        try:
+            await story
+        except (WalError, RaftError, OSError):
+            return False
+        return not self.died
+
     async def failure(self) -> list[Exception]:
         """Waits until the node has died; what it died of."""
         assert self._life is not None
@@ -229,6 +243,13 @@ class Broker:
         """A client that has not dialled yet."""
         return RawClient(self.network.connect, lambda: self.now_ms)
 
+    @asynccontextmanager
+    async def background(self, action: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Does something beside the body; both have ended when it has."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(action)
+            yield
+
     def step_clock(self, ms: int) -> None:
         """Sets the wall clock forward, or back, as an operator would."""
         self._wall.offset_ms += ms
@@ -238,15 +259,22 @@ class Broker:
         self._clock.jump(ms / 1000)
         await wait_all_tasks_blocked()
 
+    async def wait(self, ms: float) -> None:
+        """Lets time pass from one deadline to the next."""
+        await trio.sleep(ms / 1000)
+
 
 @asynccontextmanager
-async def broker(clock: MockClock, *, seed: int = 0, **settings: Any) -> AsyncIterator[Broker]:
+async def broker(
+    clock: MockClock, *, seed: int = 0, start: bool = True, **settings: Any
+) -> AsyncIterator[Broker]:
     """A running node with these settings; stopped in order at the end, which must succeed."""
     # The raw client pings nobody while its test lets time pass.
     settings.setdefault("idle_timeout_ms", 24 * 3_600_000)
     async with trio.open_nursery() as nursery:
         one = Broker(nursery, clock, seed, settings)
-        await one.start()
+        if start:
+            await one.start()
         yield one
         await one.stop()
 

@@ -212,9 +212,8 @@ class MemoryDisk:
 
     def listdir(self, path: str) -> list[str]:
         self._need_directory(path)
-        return sorted(
-            name.rpartition("/")[2] for name in self._names if layout.parent(name) == path
-        )
+        names = [*self._names, *(self._directories - {"/", "."})]
+        return sorted(name.rpartition("/")[2] for name in names if layout.parent(name) == path)
 
     def mkdir(self, path: str) -> None:
         self.enter("mkdir")
@@ -231,6 +230,15 @@ class MemoryDisk:
         self.enter("unlink")
         self._inode(path)
         self._set_names({path: None})
+
+    def rmdir(self, path: str) -> None:
+        self.enter("rmdir")
+        if self.listdir(path):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
+        # Durable at once, as mkdir is; the names in it that are still pending die with it.
+        self._directories.remove(path)
+        gone = [names for names in self._pending_names if layout.parent(next(iter(names))) == path]
+        assert not gone, "removed before its names were durable"
 
     def fsync_dir(self, path: str) -> None:
         self.enter("fsync_dir")

@@ -80,6 +80,8 @@ class RawClient:
         self._stream: trio.abc.HalfCloseableStream | None = None
         self._replies: dict[int, m.Message] = {}
         self._deliveries: deque[Delivery] = deque()
+        #: What came for replays, in order.
+        self.streamed: list[m.Replayed | m.ReplayEnd] = []
         #: Why the node hung up, when it said so.
         self.closing: str | None = None
 
@@ -233,11 +235,13 @@ class RawClient:
         while (message := self.session.next_message()) is not None:
             if isinstance(message, m.Deliver):
                 self._deliveries += _deliveries(message, self._now_ms())
+            elif isinstance(message, m.Replayed | m.ReplayEnd):
+                self.streamed.append(message)
             elif isinstance(message, m.Closing):
                 self.closing = message.reason
-            elif not isinstance(message, m.Hello | m.Welcome | m.Credit):
-                assert message.request not in self._replies, "a second reply"
-                self._replies[message.request] = message
+            elif (request := getattr(message, "request", None)) is not None:
+                assert request not in self._replies, "a second reply"
+                self._replies[request] = message
 
 
 def _deliveries(frame: m.Deliver, arrived_ms: int) -> list[Delivery]:
@@ -252,7 +256,7 @@ def _deliveries(frame: m.Deliver, arrived_ms: int) -> list[Delivery]:
             positions[i],
             offsets[i],
             attempts[i],
-            batch.message_id(i).decode(),
+            batch.message_id(i).decode(errors="backslashreplace"),
             batch.key(i),
             batch.meta(i),
             batch.payload(i),

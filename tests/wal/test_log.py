@@ -150,9 +150,9 @@ def test_every_offset_and_position_leads_to_the_record_that_adds_it(disk: Memory
     assert len(disk.listdir(DIRECTORY)) > 5
     for record in records:
         for offset in range(record.offset, record.offset + record.offsets):
-            assert log.find_offset(offset) == record.lsn
+            assert log.at_offset(offset).lsn == record.lsn
         for position in range(record.position, record.position + record.positions):
-            assert log.find_position(position) == record.lsn
+            assert log.at_position(position).lsn == record.lsn
 
 
 @pytest.mark.parametrize("outside", [-1, 10**6])
@@ -160,13 +160,13 @@ def test_an_offset_or_position_outside_the_log_says_so(disk: MemoryDisk, outside
     log = open_log(disk)
     grow(log, groups=5)
     with pytest.raises(OutOfRange, match="offset"):
-        log.find_offset(outside)
+        log.at_offset(outside)
     with pytest.raises(OutOfRange, match="position"):
-        log.find_position(outside)
+        log.at_position(outside)
     with pytest.raises(OutOfRange):
-        log.find_offset(log.next_offset)
+        log.at_offset(log.next_offset)
     with pytest.raises(OutOfRange):
-        log.find_position(log.next_position)
+        log.at_position(log.next_position)
 
 
 def test_a_time_leads_to_the_first_record_not_before_it(disk: MemoryDisk) -> None:
@@ -176,17 +176,17 @@ def test_a_time_leads_to_the_first_record_not_before_it(disk: MemoryDisk) -> Non
     records = records_of(log)
     times = [r.ts_ms for r in records]
     for ts in range(51):
-        assert log.find_time(ts) == records[bisect_left(times, ts)].lsn
+        assert log.at_time(ts).lsn == records[bisect_left(times, ts)].lsn
     with pytest.raises(OutOfRange, match="at or after 51 ms"):
-        log.find_time(51)
+        log.at_time(51)
 
 
 def test_an_empty_log_holds_no_offset_and_no_time(disk: MemoryDisk) -> None:
     log = open_log(disk)
     with pytest.raises(OutOfRange):
-        log.find_offset(0)
+        log.at_offset(0)
     with pytest.raises(OutOfRange):
-        log.find_time(0)
+        log.at_time(0)
 
 
 def test_limits_are_checked_before_anything_is_written(disk: MemoryDisk) -> None:

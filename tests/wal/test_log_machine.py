@@ -99,11 +99,11 @@ class LogMachine(RuleBasedStateMachine):
         record = data.draw(st.sampled_from(self.written))
         assert self.log.read(record.lsn) == record
         if record.offsets:
-            assert self.log.find_offset(record.end.offset - 1) == record.lsn
+            assert self.log.at_offset(record.end.offset - 1).lsn == record.lsn
         if record.positions:
-            assert self.log.find_position(record.end.position - 1) == record.lsn
+            assert self.log.at_position(record.end.position - 1).lsn == record.lsn
         first = next(r for r in self.written if r.ts_ms >= record.ts_ms)
-        assert self.log.find_time(record.ts_ms) == first.lsn
+        assert self.log.at_time(record.ts_ms).lsn == first.lsn
 
     @invariant()
     def counters_continue(self) -> None:
@@ -116,7 +116,7 @@ class LogMachine(RuleBasedStateMachine):
         assert self.log.last_ts_ms == (end.ts_ms if end else 0)
         assert self.log.synced_lsn <= self.log.end_lsn
         with pytest.raises(OutOfRange):
-            self.log.find_offset(self.log.next_offset)
+            self.log.at_offset(self.log.next_offset)
 
 
 TestLogMachine = LogMachine.TestCase

@@ -175,3 +175,16 @@ def test_missing_files_and_directories_are_errors(disk: MemoryDisk) -> None:
         disk.unlink("/d/f")
     with pytest.raises(FileNotFoundError):
         disk.listdir("/nowhere")
+
+
+def test_only_an_empty_directory_is_removed(disk: MemoryDisk) -> None:
+    made(disk, "f", b"")
+    assert disk.listdir("/") == ["d"]
+    with pytest.raises(OSError, match="not empty"):
+        disk.rmdir("/d")
+    disk.unlink("/d/f")
+    disk.fsync_dir("/d")
+    disk.rmdir("/d")
+    disk.crash()
+    assert not disk.exists("/d")
+    assert disk.listdir("/") == []

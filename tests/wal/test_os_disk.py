@@ -46,7 +46,7 @@ def test_a_log_lives_through_restarts_on_a_real_disk(disk: OsDisk, tmp_path: Pat
         expected += grow(log, groups=10, per_group=5, size=100 * (restart + 1))
         for record in expected[::7]:
             assert log.read(record.lsn) == record
-            assert log.find_time(record.ts_ms) <= record.lsn
+            assert log.at_time(record.ts_ms).lsn <= record.lsn
         if restart % 2:
             log.close()
     log.close()
@@ -233,3 +233,14 @@ def test_a_record_behind_the_file_s_end_is_never_acknowledged(disk: OsDisk, tmp_
     os.truncate(tmp_path / f"{0:020d}.log", 70)
     with pytest.raises(Exception, match="accepts nothing more"):
         log.close()
+
+
+def test_only_an_empty_directory_is_removed(disk: OsDisk, tmp_path: Path) -> None:
+    directory = str(tmp_path / "x")
+    disk.mkdir(directory)
+    disk.write_file_atomic(f"{directory}/f", b"")
+    with pytest.raises(OSError, match="not empty"):
+        disk.rmdir(directory)
+    disk.unlink(f"{directory}/f")
+    disk.rmdir(directory)
+    assert not disk.exists(directory)

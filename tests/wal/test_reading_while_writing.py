@@ -36,7 +36,7 @@ def read_until(log: Log, done: threading.Event, errors: list[BaseException]) -> 
             for record in seen:
                 assert log.read(record.lsn) == record
                 if record.offsets and record.offset < offset:
-                    assert log.find_offset(record.offset) == record.lsn
+                    assert log.at_offset(record.offset).lsn == record.lsn
             assert not seen or seen[-1].next_lsn == end
     except BaseException as error:  # noqa: BLE001 - handed to the test
         errors.append(error)

@@ -16,10 +16,10 @@ def segment_names(disk: MemoryDisk) -> list[str]:
 def find_all(log: Log, records: list[Record]) -> None:
     for record in records:
         if record.offsets:
-            assert log.find_offset(record.offset) == record.lsn
+            assert log.at_offset(record.offset).lsn == record.lsn
         if record.positions:
-            assert log.find_position(record.position) == record.lsn
-        assert log.read(log.find_time(record.ts_ms)).ts_ms == record.ts_ms
+            assert log.at_position(record.position).lsn == record.lsn
+        assert log.at_time(record.ts_ms).ts_ms == record.ts_ms
 
 
 def test_segments_follow_each_other_without_a_gap_and_stay_within_their_size() -> None:

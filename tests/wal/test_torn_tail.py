@@ -108,8 +108,8 @@ def test_lookups_in_a_damaged_sealed_segment_give_the_right_record_or_an_error()
         for record in records[::3]:
             try:
                 if record.offsets:
-                    assert again.find_offset(record.offset) == record.lsn
-                assert again.find_time(record.ts_ms) == record.lsn
+                    assert again.at_offset(record.offset).lsn == record.lsn
+                assert again.at_time(record.ts_ms).lsn == record.lsn
                 assert again.read(record.lsn) == record
             except DamagedRecord:
                 continue

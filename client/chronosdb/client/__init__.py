@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from chronosdb.client.client import Client
 from chronosdb.client.connect import connect
+from chronosdb.client.dead_letters import DeadLetter
 from chronosdb.client.delivery import Delivery, DeliveryBatch
+from chronosdb.client.pending import ChangeResult
+from chronosdb.client.replay.event import ReplayedEvent
+from chronosdb.client.replay.replay import Replay
 from chronosdb.client.results import PublishResult, StoredEvent
 from chronosdb.client.seams import Seams, StreamFactory
 from chronosdb.client.subscription import Subscription
@@ -25,17 +29,31 @@ from chronosdb.wire.errors import (
     Timeout,
 )
 from chronosdb.wire.event import Event
-from chronosdb.wire.messages import TopicInfo
+from chronosdb.wire.messages import (
+    GroupInfo,
+    GroupMember,
+    GroupMove,
+    GroupPartition,
+    GroupSummary,
+    TopicInfo,
+)
 
 __all__ = [
     "AuthError",
+    "ChangeResult",
     "ChronosError",
     "Client",
     "Conflict",
     "ConnectionLost",
+    "DeadLetter",
     "Delivery",
     "DeliveryBatch",
     "Event",
+    "GroupInfo",
+    "GroupMember",
+    "GroupMove",
+    "GroupPartition",
+    "GroupSummary",
     "InvalidArgument",
     "LeaseLost",
     "NotFound",
@@ -43,6 +61,8 @@ __all__ = [
     "Overloaded",
     "ProtocolError",
     "PublishResult",
+    "Replay",
+    "ReplayedEvent",
     "Seams",
     "StoredEvent",
     "StreamFactory",

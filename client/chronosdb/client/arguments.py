@@ -120,6 +120,17 @@ def check_timeout(timeout: object) -> float:
     return float(timeout)
 
 
+def check_rate(rate: object) -> float:
+    """A number of events a second.
+
+    Raises:
+        InvalidArgument: not a positive, finite number.
+    """
+    if not _is_number(rate) or not (0 < rate < math.inf):
+        raise InvalidArgument(f"rate must be events a second above 0, not {_shown(rate)}")
+    return float(rate)
+
+
 def span_ms(what: str, seconds: object, limit_ms: int) -> int:
     """`seconds` as whole milliseconds, rounded up.
 

@@ -20,24 +20,37 @@ from chronosdb.client.arguments import (
     due_time,
 )
 from chronosdb.client.attachment import Terms
+from chronosdb.client.groups import Administration
 from chronosdb.client.ids import IdMaker
 from chronosdb.client.inbox import Inbox
 from chronosdb.client.link import Link
 from chronosdb.client.lookup import find_event
 from chronosdb.client.membership import Membership
+from chronosdb.client.pending import (
+    ChangeResult,
+    Wanted,
+    cancel_where,
+    change_event,
+    count_pending,
+    list_pending,
+)
 from chronosdb.client.publisher import publish_events
+from chronosdb.client.replay.replay import Replay
+from chronosdb.client.replay.terms import check_follow, check_speed, replay_terms
 from chronosdb.client.results import PublishResult, StoredEvent
 from chronosdb.client.seams import Seams
 from chronosdb.client.subscription import Subscription
 from chronosdb.client.topics import Topics
 from chronosdb.wire import Event
 from chronosdb.wire import messages as m
+from chronosdb.wire.batch import NOW
 from chronosdb.wire.errors import NotFound
-from chronosdb.wire.event import Meta, check_key, check_message_id
+from chronosdb.wire.event import Meta, check_key, check_message_id, epoch_ms
+from chronosdb.wire.limits import MAX_TIME_MS, MIN_TIME_MS
 from chronosdb.wire.messages import TopicInfo
 
 
-class Client:
+class Client(Administration):
     """A connected client; made by `connect`. Any number of tasks may use it at once.
 
     Every method raises a `ChronosError`: after the deadline `Timeout` or `ConnectionLost`, and what
@@ -51,6 +64,7 @@ class Client:
         self._topics = Topics(link)
         self._ids = IdMaker(seams)
         self._subscriptions = count(1)
+        self._streams = count(1)
 
     async def ping(self) -> float:
         """The time a request takes to the node and back, in milliseconds."""
@@ -158,6 +172,162 @@ class Client:
         checked_key = None if key is None else check_key(key)
         partitions = await self._topics.partitions(topic)
         return await find_event(self._link, topic, partitions, raw_id, checked_key)
+
+    # ---- pending events ----------------------------------------------------------------------
+
+    async def pending(
+        self,
+        topic: str,
+        *,
+        start: dt.datetime | int | None = None,
+        end: dt.datetime | int | None = None,
+        key: bytes | None = None,
+    ) -> AsyncIterator[StoredEvent]:
+        """The events that are stored and have not fired, due in [start, end), ordered by due time.
+
+        Read in pages while publishing and firing go on: no event is given twice, and one that stays
+        pending throughout is given. With `key`, every candidate's key is compared: no index helps.
+
+        Raises:
+            TypeError: a naive datetime.
+            NotFound: no such topic.
+        """
+        wanted = self._wanted(topic, start, end, key)
+        partitions = await self._topics.partitions(topic)
+        async for event in list_pending(self._link, wanted, partitions):
+            yield event
+
+    async def count_pending(
+        self,
+        topic: str,
+        *,
+        start: dt.datetime | int | None = None,
+        end: dt.datetime | int | None = None,
+        key: bytes | None = None,
+    ) -> int:
+        """How many events `pending` would give.
+
+        Raises:
+            as `pending`.
+        """
+        wanted = self._wanted(topic, start, end, key)
+        return await count_pending(self._link, wanted, await self._topics.partitions(topic))
+
+    async def cancel(
+        self, topic: str, message_id: str, *, key: bytes | None = None
+    ) -> ChangeResult:
+        """Cancel an event, so that it never fires; `.outcome` says whether that came in time.
+
+        "cancelled" (also when it was before), "already_fired" or "not_found". When this returns, the
+        answer holds for ever. Give the `key` that the event was published with, if any.
+
+        Raises:
+            NotFound: no such topic.
+        """
+        return await self._change(topic, message_id, key, None)
+
+    async def reschedule(
+        self,
+        topic: str,
+        message_id: str,
+        *,
+        at: dt.datetime | int | None = None,
+        after: float | None = None,
+        key: bytes | None = None,
+    ) -> ChangeResult:
+        """Let a pending event be due at another time; with neither `at` nor `after`: now.
+
+        `.outcome` is "rescheduled", "already_fired", "cancelled" or "not_found".
+
+        Raises:
+            TypeError: both `at` and `after`, or a naive datetime.
+            NotFound: no such topic.
+        """
+        due_ms, _ = due_time(at, after, self._seams.now_ms)
+        return await self._change(topic, message_id, key, NOW if due_ms is None else due_ms)
+
+    async def cancel_where(
+        self,
+        topic: str,
+        *,
+        start: dt.datetime | int | None = None,
+        end: dt.datetime | int | None = None,
+        key: bytes | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Cancel every event that `pending` would give; how many. `dry_run`: only count them.
+
+        Raises:
+            as `pending`.
+        """
+        wanted = self._wanted(topic, start, end, key)
+        partitions = await self._topics.partitions(topic)
+        return await cancel_where(self._link, wanted, partitions, dry_run=dry_run)
+
+    def _wanted(
+        self,
+        topic: str,
+        start: dt.datetime | int | None,
+        end: dt.datetime | int | None,
+        key: bytes | None,
+    ) -> Wanted:
+        return Wanted(
+            check_name("topic", topic),
+            MIN_TIME_MS if start is None else epoch_ms(start),
+            MAX_TIME_MS + 1 if end is None else epoch_ms(end),
+            None if key is None else check_key(key),
+        )
+
+    async def _change(
+        self, topic: str, message_id: str, key: bytes | None, due_ms: int | None
+    ) -> ChangeResult:
+        check_name("topic", topic)
+        raw_id = check_message_id(message_id)
+        checked_key = None if key is None else check_key(key)
+        partitions = await self._topics.partitions(topic)
+        return await change_event(self._link, topic, partitions, raw_id, checked_key, due_ms=due_ms)
+
+    # ---- replay ------------------------------------------------------------------------------
+
+    def replay(
+        self,
+        topic: str,
+        *,
+        by: str = "offset",
+        start: dt.datetime | int | None = None,
+        end: dt.datetime | int | None = None,
+        partition: int | None = None,
+        key: bytes | None = None,
+        follow: bool = False,
+        speed: float | None = None,
+        token: bytes | None = None,
+    ) -> Replay:
+        """Stored events again, in order, each once; no group learns of it. Iterate with `async for`.
+
+        `by` is the order, and what `start` and `end` (half-open; None: no bound) are about: "offset",
+        partition after partition as published; "published", "fired" and "scheduled", over all
+        partitions in the order of that time. By "offset" and "published" cancelled events are among
+        them; by "scheduled" they are not, and rescheduled ones are where they are due now.
+
+        What is committed when the replay begins is its end, unless it is to `follow`: then it goes on
+        with what comes, as it comes. `speed` hands events out at their original distances, so many
+        times faster. Each event has a `token`: with it and the same arguments a later call goes on
+        behind that event. Lost connections are renewed in the same way, unnoticed.
+
+        Raises:
+            InvalidArgument: a value that is not allowed; by="scheduled" cannot follow.
+            TypeError: a naive datetime; a datetime by "offset".
+        """
+        terms = replay_terms(topic, by=by, start=start, end=end, key=key, partition=partition)
+        return Replay(
+            self._link,
+            self._topics,
+            lambda: next(self._streams),
+            terms,
+            follow=check_follow(terms.by, follow=follow),
+            speed=check_speed(speed),
+            places=terms.places(token),
+        )
 
     # ---- consuming ---------------------------------------------------------------------------
 

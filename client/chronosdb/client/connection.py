@@ -44,6 +44,9 @@ Ask: TypeAlias = Callable[[int], m.Message]
 #: Takes the deliveries of one subscription; raises ProtocolError when they make no sense.
 Sink: TypeAlias = Callable[[m.Deliver], None]
 
+#: Takes what one stream of a replay is sent; as with Sink.
+ReplaySink: TypeAlias = Callable[[m.Replayed | m.ReplayEnd], None]
+
 #: The number in a `Failed` that is about the connection, not about a request.
 _NO_REQUEST: Final = 0
 
@@ -61,6 +64,8 @@ class Connection:
         self._now_ms = now_ms
         self._outbox = Outbox()
         self._sinks: dict[int, Sink] = {}
+        #: Invariant: holds exactly the streams that may still be sent something; empty once lost.
+        self._replays: dict[int, ReplaySink] = {}
         self._last_request = _NO_REQUEST
         #: Invariant: holds exactly the requests that were queued and have no answer; empty once lost.
         self._pending: dict[int, Reply] = {}
@@ -109,6 +114,15 @@ class Connection:
         """Drop what still arrives for `subscription`."""
         self._sinks.pop(subscription, None)
 
+    def bind_replay(self, stream: int, sink: ReplaySink) -> None:
+        """Hand what comes for `stream` to `sink`; its end too, also when the connection is lost."""
+        assert stream not in self._replays, "a stream's number is used once"
+        self._replays[stream] = sink
+
+    def unbind_replay(self, stream: int) -> None:
+        """Drop what still arrives for `stream`."""
+        self._replays.pop(stream, None)
+
     def loss(self) -> ConnectionLost:
         """Why the connection is lost; only after it was."""
         assert self._loss is not None, "the connection is open"
@@ -145,6 +159,9 @@ class Connection:
         # connection that is gone.
         self._loss = error if isinstance(error, ConnectionLost) else ConnectionLost(error.message)
         self._sinks.clear()
+        replays, self._replays = self._replays, {}
+        for stream, sink in replays.items():
+            sink(m.ReplayEnd(stream, error.code, error.message, error.retryable, error.details))
         self.lost.set()
 
     # ---- I/O: the tasks of `run` -------------------------------------------------------------
@@ -211,24 +228,20 @@ class Connection:
                 # None: the subscription was left while this was on its way; the node takes it back.
                 if sink := self._sinks.get(message.subscription):
                     sink(message)
+            case m.Replayed() | m.ReplayEnd():
+                # None: the replay was left while this was on its way.
+                if replay := self._replays.get(message.stream):
+                    replay(message)
             case m.Ping():
                 self.tell(partial(m.Pong, message.request, self._now_ms()))
             case m.Closing():
                 raise ConnectionLost(f"the node closes the connection: {message.reason}")
             case m.Failed(request=request) if request == _NO_REQUEST:
                 raise to_error(message)
-            case (
-                m.Pong()
-                | m.Done()
-                | m.Failed()
-                | m.TopicReply()
-                | m.TopicsReply()
-                | m.Published()
-                | m.GetReply()
-            ):
+            case m.Answer():
                 self._resolve(message.request, message)
 
-    def _resolve(self, request: int, answer: m.ServerMessage) -> None:
+    def _resolve(self, request: int, answer: m.Answer) -> None:
         reply = self._pending.pop(request, None)
         if reply is None:
             raise ProtocolError(f"the node answered request {request}, which waits for no answer")

@@ -8,7 +8,7 @@ import anyio
 
 from chronosdb.client.errors import to_error
 from chronosdb.wire.errors import ProtocolError
-from chronosdb.wire.messages import Failed, ServerMessage
+from chronosdb.wire.messages import Answer, Failed
 
 R = TypeVar("R")
 
@@ -23,10 +23,10 @@ class Reply:
 
     def __init__(self, request: int) -> None:
         self.request = request
-        self._answer: ServerMessage | None = None
+        self._answer: Answer | None = None
         self._resolved = anyio.Event()
 
-    def resolve(self, answer: ServerMessage) -> None:
+    def resolve(self, answer: Answer) -> None:
         """Give the answer to all who wait."""
         assert self._answer is None, "a request has one answer"
         self._answer = answer

@@ -22,7 +22,7 @@ class PublishResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """An event as its partition knows it. `state` is "pending" (not yet due) or "fired"."""
+    """An event as its partition knows it. `state` is "pending" (not yet due), "fired" or "cancelled"."""
 
     state: str
     message_id: str

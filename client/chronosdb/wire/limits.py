@@ -28,10 +28,21 @@ MAX_CLIENT_NAME_CHARS: Final = 128
 MAX_TOKEN_CHARS: Final = 1024
 MAX_PARTITIONS_PER_TOPIC: Final = 1024
 MAX_CREDITS: Final = 1_000_000
+#: Rows in one page of pending events.
+MAX_PAGE_ROWS: Final = 10_000
+#: Streams of replays open on one connection, and the bytes that one may be sent unasked for more.
+MAX_REPLAYS: Final = 64
+MAX_REPLAY_BYTES: Final = 16 * 1024 * 1024
 MAX_ACK_RUNS: Final = 16_384
 MAX_REASON_CHARS: Final = 1024
 MAX_EXTEND_MS: Final = 12 * 60 * 60 * 1000
 MAX_DELAY_MS: Final = 366 * 24 * 60 * 60 * 1000
+
+#: An event's id is made of the schedule's name, and must stay within MAX_MESSAGE_ID_BYTES.
+MAX_SCHEDULE_NAME_CHARS: Final = 80
+MAX_SCHEDULE_PAYLOAD_BYTES: Final = 16 * 1024
+MAX_CRON_CHARS: Final = 256
+MAX_PREVIEW: Final = 1000
 
 #: Times are signed 64-bit milliseconds since the epoch, UTC. The smallest value is the word "now".
 MIN_TIME_MS: Final = -(2**63) + 1

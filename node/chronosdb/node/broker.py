@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import trio
 
+from chronosdb.node import faults
 from chronosdb.node.committer import CommitOptions
-from chronosdb.node.dead_letters import SUFFIX, DeadLetterOffice
+from chronosdb.node.dead_letters import DeadLetterOffice
 from chronosdb.node.environment import Environment
 from chronosdb.node.metadata import Metadata
 from chronosdb.node.partition import Partition, PartitionId, options_for, policy_for
 from chronosdb.node.reader import RecordCache
+from chronosdb.node.removal import remove_orphans, remove_partition
 from chronosdb.node.reply import Reply
-from chronosdb.raft import BumpEpochs, CreateTopic, PutGroup, RegisterNode, TopicInfo
+from chronosdb.raft import (
+    BumpEpochs,
+    CreateTopic,
+    DeleteGroup,
+    DeleteTopic,
+    GroupInfo,
+    PutGroup,
+    RegisterNode,
+    TopicInfo,
+)
 from chronosdb.sched import RetryPolicy
 from chronosdb.wal import DiskFull, KeyValue, LogOptions
 from chronosdb.wal.layout import DataDir
 from chronosdb.wire.errors import ChronosError, InvalidArgument, NotFound, Overloaded
+from chronosdb.wire.letters import SUFFIX
 from chronosdb.wire.limits import MAX_NAME_CHARS
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _OPENED_AT_ONCE: Final = 4
 
@@ -61,15 +76,23 @@ class Broker:
         self._partitions: dict[tuple[int, int], Partition] = {}
         self._nursery: trio.Nursery | None = None
         self._opening = trio.CapacityLimiter(_OPENED_AT_ONCE)
-        #: One topic is created at a time, so that a topic that is known has its partitions open.
-        self._creating = trio.Lock()
+        #: One topic is created or deleted at a time: one that is known has its partitions open.
+        self._changing = trio.Lock()
         self._dead_letters = DeadLetterOffice(self)
         self._stopping = False
+        #: Told of each partition that was opened, before it commits anything.
+        self.on_opened: Callable[[Partition], None] = lambda _partition: None
 
     async def run(self, address: str, task_status: trio.TaskStatus[None]) -> None:
         """Serve this node's partitions until `stop`; started when all of them are open."""
-        await self._metadata.submit(RegisterNode(self._node_id, address, self._env.clock.now_ms()))
+        known = self._metadata.view.nodes.get(self._node_id)
+        # Counted, not timed: after a clock step back this life would seem older than the last.
+        incarnation = 1 if known is None else known.incarnation + 1
+        await self._metadata.submit(RegisterNode(self._node_id, address, incarnation))
         await self._metadata.submit(BumpEpochs(self._node_id))
+        await self._env.threads.run(
+            remove_orphans, self._env.disk, self._data_dir, self._views, self._metadata.view
+        )
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             async with trio.open_nursery() as opening:
@@ -129,12 +152,30 @@ class Broker:
             Conflict: a topic of that name has other partitions or settings.
             InvalidArgument: a name, number or setting is not allowed.
         """
+        command = CreateTopic(name, partitions, settings)
+        return await self.to_the_end(partial(self._create_topic, command))
+
+    async def delete_topic(self, name: str) -> None:
+        """Delete a topic with its groups and all its events.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        await self.to_the_end(partial(self._delete_topic, name))
+
+    async def to_the_end(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` returns, done in a task of the broker's.
+
+        A client that goes away meanwhile must not leave it half done.
+
+        Raises:
+            ChronosError: that of `work`.
+            Overloaded: the node is starting or stopping.
+        """
         if self._nursery is None or self._stopping:
             raise Overloaded("the node is starting or stopping; try again soon")
-        # In a task of the broker's: a client that goes away must not leave a topic half made.
-        reply = Reply[tuple[TopicInfo, bool] | ChronosError]()
-        command = CreateTopic(name, partitions, settings)
-        self._nursery.start_soon(self._create_topic, command, reply)
+        reply = Reply[T | ChronosError]()
+        self._nursery.start_soon(_reply_with, work, reply)
         outcome = await reply.get()
         if isinstance(outcome, ChronosError):
             raise outcome
@@ -148,36 +189,71 @@ class Broker:
         """
         known = self._metadata.view.groups.get((topic, group))
         if known is None or known.mode != mode:
-            await self._metadata.submit(PutGroup(topic, group, mode))
+            await self._metadata.change(PutGroup(topic, group, mode))
+
+    async def delete_group(self, topic: str, group: str) -> None:
+        """Let the metadata forget a group.
+
+        Raises:
+            NotFound: there is no such group.
+        """
+        await self._metadata.change(DeleteGroup(topic, group))
+
+    def groups(self, topic: str) -> list[GroupInfo]:
+        """The groups of a topic, by name; raises NotFound when there is no such topic."""
+        self.topic(topic)
+        return [g for (of, _), g in sorted(self._metadata.view.groups.items()) if of == topic]
+
+    def group(self, topic: str, name: str) -> GroupInfo:
+        """One group.
+
+        Raises:
+            NotFound: no such topic, or no such group of it.
+        """
+        info = self._metadata.view.groups.get((self.topic(topic).name, name))
+        if info is None:
+            raise NotFound(f"topic {topic!r} has no group {name!r}")
+        return info
 
     def retry_policy(self, topic: str) -> RetryPolicy:
         """How deliveries of a topic are retried."""
         return policy_for(self._options.retry, self.topic(topic).settings)
 
-    async def _create_topic(
-        self, command: CreateTopic, reply: Reply[tuple[TopicInfo, bool] | ChronosError]
-    ) -> None:
-        try:
-            async with self._creating:
-                _check_topic_name(command.name)
-                policy_for(self._options.retry, command.settings)
-                result = await self._metadata.submit(command)
-                info = self.topic(command.name)
-                for index in range(info.partitions):
-                    if (info.id, index) not in self._partitions:
-                        await self._open_partition(info, index)
-        except ChronosError as error:
-            reply.set(error)
-        except DiskFull as error:
-            reply.set(Overloaded(f"no disk space for topic {command.name!r}: {error}"))
-        else:
-            reply.set((info, result.created))
+    async def _create_topic(self, command: CreateTopic) -> tuple[TopicInfo, bool]:
+        async with self._changing:
+            _check_topic_name(command.name)
+            policy_for(self._options.retry, command.settings)
+            result = await self._metadata.change(command)
+            info = self.topic(command.name)
+            for index in range(info.partitions):
+                if (info.id, index) not in self._partitions:
+                    await self._open_partition(info, index)
+        return info, result.created
+
+    async def _delete_topic(self, name: str) -> None:
+        async with self._changing:
+            info = self.topic(name)
+            await self._metadata.change(DeleteTopic(name))
+            for index in range(info.partitions):
+                await self._remove_partition(info.id, index)
+        logger.info("topic %s was deleted", name)
+
+    async def _remove_partition(self, topic_id: int, index: int) -> None:
+        partition = self._partitions.pop((topic_id, index), None)
+        if partition is None:  # it could not be opened
+            return
+        partition.stop()
+        await partition.closed.wait()
+        await self._env.threads.run(
+            remove_partition, self._env.disk, self._data_dir, self._views, partition.id
+        )
 
     async def _open_partition(self, info: TopicInfo, index: int) -> None:
         assert self._nursery is not None
         identity = PartitionId(info.name, info.id, index)
         async with self._opening:
             partition = await self._env.threads.run(self._open, identity, info)
+        self.on_opened(partition)
         await self._nursery.start(partition.run, self._node_id, info.epochs[index])
         self._partitions[info.id, index] = partition
         if self._stopping:
@@ -195,6 +271,15 @@ class Broker:
             options=options_for(self._options.commit, info.settings),
             on_dead_letters=self._dead_letters.post,
         )
+
+
+async def _reply_with(work: Callable[[], Awaitable[T]], reply: Reply[T | ChronosError]) -> None:
+    try:
+        reply.set(await work())
+    except ChronosError as error:
+        reply.set(error)
+    except DiskFull as error:
+        reply.set(faults.of_log(error))
 
 
 def _check_topic_name(name: str) -> None:

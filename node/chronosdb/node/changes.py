@@ -13,7 +13,8 @@ import numpy as np
 
 from chronosdb.node import records
 from chronosdb.node.due import Due
-from chronosdb.node.staging import Staging, Standing
+from chronosdb.node.staging import Staging
+from chronosdb.node.standing import Standing
 from chronosdb.wal import Draft
 from chronosdb.wire.batch import NOW
 from chronosdb.wire.errors import ChronosError

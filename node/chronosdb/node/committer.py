@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from chronosdb.node import records
+from chronosdb.node import faults, records
 from chronosdb.node.checkpointer import Checkpointer
 from chronosdb.node.clock import Signal
 from chronosdb.node.due import Due, joined
@@ -101,6 +101,10 @@ class Committer:
         self._window_checked_ms = 0
         #: Positions below this are committed and may be delivered (I6, I11).
         self.end_position = log.next_position
+        #: Offsets below this are committed.
+        self.end_offset = log.next_offset
+        #: Told whenever something was committed.
+        self.listeners: list[Callable[[], None]] = []
 
     @property
     def last_ts_ms(self) -> int:
@@ -191,7 +195,7 @@ class Committer:
                 proposal.refused(error)
                 continue
             except DamagedRecord as error:
-                proposal.refused(ChronosError(f"the log is damaged: {error}"))
+                proposal.refused(faults.of_log(error))
                 continue
             accepted.append(proposal)
             if draft is not None:
@@ -242,13 +246,16 @@ class Committer:
             elif record.kind == Kind.FIRE:
                 value = Fired(group.fired, record.position)
             if value is not None:
-                self._reader.remember(record, value)
+                self._reader.remember(value, len(record.body))
             self._state.apply(record, value)
         self._state.timers.place()
         self._checkpointer.changed()
+        self.end_offset = self._log.next_offset
         if group.fired.size:
             self.end_position = self._log.next_position
             self.on_fired()
+        for listener in self.listeners:
+            listener()
 
     def _slide_window(self, now_ms: int) -> None:
         """Let ids leave the dedup window, once a second of log time, which never goes back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,7 +47,10 @@ class Connection:
         self._options = options
         self._session = Session(Role.SERVER)
         self._outbox = Outbox()
-        self._requests = Requests(services, self._send, lambda: self._outbox.has_room)
+        self._requests = Requests(
+            services, self._send, lambda: self._outbox.has_room, self._spawn
+        )
+        self._nursery: trio.Nursery | None = None
         #: Something was answered or sent: reading may go on.
         self._progress = Signal()
         self._slow = trio.Semaphore(_SLOW_REQUESTS)
@@ -56,6 +60,7 @@ class Connection:
         """Serve until either side closes; the client's leases go back then."""
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 nursery.start_soon(self._write, nursery.cancel_scope)
                 await self._read(nursery)
                 self._outbox.close()
@@ -123,6 +128,11 @@ class Connection:
             await self._requests.act_slowly(message)
         finally:
             self._slow.release()
+
+    def _spawn(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a task that ends with the connection."""
+        assert self._nursery is not None
+        self._nursery.start_soon(task)
 
     def _overloaded(self) -> bool:
         return (

@@ -6,8 +6,11 @@ An `ordered` group gives each partition to one member, evenly and moving as litt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+
+import trio
 
 from chronosdb.node.broker import Broker
 from chronosdb.node.dispatcher import Member
@@ -27,10 +30,13 @@ class Subscription:
         self,
         member_id: int,
         request: Subscribe,
+        client: str,
         send: Callable[[Deliver], None],
         has_room: Callable[[], bool],
     ) -> None:
         self.id = member_id
+        #: What the client calls itself.
+        self.client = client
         self.subscription = request.subscription
         self.topic = request.topic
         self.group = request.group
@@ -71,6 +77,9 @@ class Subscription:
 @dataclass(slots=True)
 class _Group:
     mode: str
+    partitions: list[Partition]
+    #: Grows with every change of the members, and when the group begins again.
+    generation: int = 0
     members: dict[str, Subscription] = field(default_factory=dict)
     #: Ordered groups: the owner of each partition.
     owners: dict[int, str] = field(default_factory=dict)
@@ -81,8 +90,12 @@ class Consumers:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        #: Invariant: each has members.
         self._groups: dict[tuple[str, str], _Group] = {}
         self._last_member = 0
+        self._last_generation = 0
+        #: Held while a group is begun, reset or ended. Invariant: each is held or waited for.
+        self._locks: dict[tuple[str, str], trio.Lock] = {}
 
     def next_member_id(self) -> int:
         """A number no member had before."""
@@ -98,19 +111,68 @@ class Consumers:
             NotFound: no such topic, or the member left before it had joined.
             Conflict: the group has the other mode.
         """
-        partitions = self._broker.partitions(member.topic)
-        await self._broker.put_group(member.topic, member.group, member.mode)
-        policy = self._broker.retry_policy(member.topic)
+        async with self.alone(member.topic, member.group):
+            opened = await self.open(member.topic, member.group, member.mode, member.start)
+            if member.gone:
+                raise NotFound(f"subscription {member.subscription} was ended before it had begun")
+            member.joined = True
+            group = self._groups.get((member.topic, member.group))
+            if group is None or group.partitions != opened:
+                # Other partitions: the topic was deleted, and another has its name now.
+                group = self._groups[member.topic, member.group] = _Group(member.mode, opened)
+            group.members[_key(member)] = member
+            joined(None)
+            self._rebalance(member.group, group)
+
+    async def open(self, topic: str, group: str, mode: str, start: str | int) -> list[Partition]:
+        """Create a group in every partition where it does not exist, and let it be served.
+
+        Raises:
+            as `join`.
+        """
+        partitions = self._broker.partitions(topic)
+        await self._broker.put_group(topic, group, mode)
+        policy = self._broker.retry_policy(topic)
         for partition in partitions:
-            await _group_created(partition, member.group, member.start)
-            partition.dispatcher.open_group(member.group, policy)
-        if member.gone:
-            raise NotFound(f"subscription {member.subscription} was ended before it had begun")
-        member.joined = True
-        group = self._groups.setdefault((member.topic, member.group), _Group(member.mode))
-        group.members[_key(member)] = member
-        joined(None)
-        self._rebalance(member.topic, member.group, group)
+            await _group_created(partition, group, start)
+            partition.dispatcher.open_group(group, policy)
+        return partitions
+
+    @asynccontextmanager
+    async def alone(self, topic: str, group: str) -> AsyncIterator[None]:
+        """While the block runs, nobody else begins, resets, ends or joins this group."""
+        lock = self._locks.setdefault((topic, group), trio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            if not lock.locked() and self._locks.get((topic, group)) is lock:
+                del self._locks[topic, group]
+
+    def members(self, topic: str, group: str) -> list[Subscription]:
+        """Who takes part in a group, oldest first."""
+        found = self._groups.get((topic, group))
+        return [] if found is None else [member for _, member in sorted(found.members.items())]
+
+    def generation(self, topic: str, group: str) -> int:
+        """The group's generation; 0: it has no members."""
+        found = self._groups.get((topic, group))
+        return 0 if found is None else found.generation
+
+    def renewed(self, topic: str, group: str) -> None:
+        """A group has begun again."""
+        found = self._groups.get((topic, group))
+        if found is not None:
+            found.generation = self._next_generation()
+
+    def groups_with_members(self, topic: str) -> list[str]:
+        """The names of a topic's groups that have members now."""
+        return sorted(name for of, name in self._groups if of == topic)
+
+    def forget(self, topic: str) -> None:
+        """A topic is gone, and its groups with it."""
+        for name in self.groups_with_members(topic):
+            del self._groups[topic, name]
 
     def leave(self, member: Subscription) -> None:
         """Take a member out; what it holds goes to others at once. Harmless when it never joined."""
@@ -118,20 +180,20 @@ class Consumers:
         group = self._groups.get((member.topic, member.group))
         if group is None or group.members.pop(_key(member), None) is None:
             return
-        self._rebalance(member.topic, member.group, group)
-        for partition in self._broker.partitions(member.topic):
+        self._rebalance(member.group, group)
+        for partition in group.partitions:
             partition.dispatcher.release(member.group, member)
         if not group.members:
             del self._groups[member.topic, member.group]
 
-    def _rebalance(self, topic: str, name: str, group: _Group) -> None:
-        partitions = self._broker.partitions(topic)
+    def _rebalance(self, name: str, group: _Group) -> None:
+        group.generation = self._next_generation()
         for member in group.members.values():
             member.partitions = []
         if group.mode == "ordered":
-            indices = [p.id.partition for p in partitions]
+            indices = [p.id.partition for p in group.partitions]
             group.owners = assign(indices, sorted(group.members), group.owners)
-        for partition in partitions:
+        for partition in group.partitions:
             members = list(group.members.values())
             if group.mode == "ordered":
                 owner = group.owners.get(partition.id.partition)
@@ -139,6 +201,10 @@ class Consumers:
             for member in members:
                 member.partitions.append(partition)
             partition.dispatcher.set_members(name, members)
+
+    def _next_generation(self) -> int:
+        self._last_generation += 1
+        return self._last_generation
 
 
 async def _group_created(partition: Partition, name: str, start: str | int) -> None:

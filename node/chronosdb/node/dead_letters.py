@@ -1,8 +1,8 @@
 """The dead-letter office: moves what used up its attempts to the topic `<topic>.dlq`.
 
 First the copy is on disk there, then the original is settled here: a crash in between repeats the
-copy, and its id, made from group and position, makes the repetition a duplicate. An event therefore
-is never in neither place.
+copy, and its id, made from the group's life and the position, makes the repetition a duplicate. An
+event therefore is never in neither place.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-import msgspec
 import trio
 
 from chronosdb.node.clock import Signal
@@ -25,12 +24,16 @@ from chronosdb.node.reply import Reply
 from chronosdb.raft import TopicInfo
 from chronosdb.wire import EventBatch, Row, encode_batch, partition_for
 from chronosdb.wire.batch import NOW, RELATIVE
-from chronosdb.wire.errors import ChronosError, Conflict, NotFound
+from chronosdb.wire.errors import ChronosError, Conflict, NotFound, Overloaded
+from chronosdb.wire.letters import Facts, dead_letter_topic, with_facts
 
 logger = logging.getLogger(__name__)
 
-SUFFIX: Final = ".dlq"
 _RETRY_S: Final = 1.0
+
+
+class _TopicDeleted(Exception):
+    """There is nothing left to settle."""
 
 
 class Topics(Protocol):
@@ -86,12 +89,18 @@ class DeadLetterOffice:
             try:
                 await self._deliver(self._parcels[0])
             except ChronosError as error:
-                logger.warning("dead letter waits: %s", error)
-                # It goes to the end: what keeps this one may not keep the others.
-                self._parcels.rotate(-1)
-                await trio.sleep(_RETRY_S)
+                await self._put_off(error)
+            except _TopicDeleted:
+                self._parcels.popleft()
             else:
                 self._parcels.popleft()
+
+    async def _put_off(self, error: ChronosError) -> None:
+        """What keeps this letter may not keep the others: it goes to the end."""
+        if not self._stopping:
+            logger.warning("dead letter waits: %s", error)
+            self._parcels.rotate(-1)
+            await trio.sleep(_RETRY_S)
 
     async def _ensure(self, name: str) -> TopicInfo:
         """The dead-letter topic; one that the user made, with other settings, will do."""
@@ -102,14 +111,17 @@ class DeadLetterOffice:
 
     async def _deliver(self, parcel: _Parcel) -> None:
         source = parcel.partition
-        # The dead letters of a dead-letter topic come back to it: nothing is ever dropped.
-        name = source.id.topic.removesuffix(SUFFIX) + SUFFIX
+        name = dead_letter_topic(source.id.topic)
         topic = await self._ensure(name)
+        if self._stopping:
+            raise Overloaded("the node is shutting down, and the partition may be closed by now")
+        if source.stopping:
+            raise _TopicDeleted
         row = _copy(source, parcel.letter)
         index = partition_for(row.key or None, row.message_id, topic.partitions)
         await _published(self._topics.partition(name, index), EventBatch(encode_batch([row])))
         settled = Reply[ChronosError | None]()
-        source.dispatcher.dead_lettered(parcel.letter.group, parcel.letter.position, settled.set)
+        source.dispatcher.dead_lettered(parcel.letter, settled.set)
         await settled.get()
         logger.info(
             "%s/%d position %d of group %s went to %s after %d attempts: %s",
@@ -137,38 +149,34 @@ def _copy(source: Partition, letter: DeadLetter) -> Row:
     due = source.reader.fired(letter.position, letter.position + 1)
     offset = int(due.offsets[0])
     stored = source.reader.stored(offset)
-    index = offset - stored.first_offset
+    index = offset - stored.start
     batch = stored.batch
-    facts: dict[str, Any] = {
-        "reason": letter.reason,
-        "group": letter.group,
-        "attempts": letter.attempts,
-        "topic": source.id.topic,
-        "partition": source.id.partition,
-        "offset": offset,
-        "message_id": batch.message_id(index).decode(errors="replace"),
-        "schedule_ts": int(due.due_ms[0]),
-    }
+    facts = Facts(
+        reason=letter.reason,
+        group=letter.group,
+        attempts=letter.attempts,
+        topic=source.id.topic,
+        partition=source.id.partition,
+        offset=offset,
+        message_id=batch.message_id(index).decode(errors="replace"),
+        schedule_ts=int(due.due_ms[0]),
+    )
     return Row(
         message_id=_id(source, letter),
         due_ms=NOW,
         key=batch.key(index) or b"",
-        meta=_merged(batch.meta(index), facts),
+        meta=with_facts(batch.meta(index), facts),
         payload=batch.payload(index),
         flags=RELATIVE,
     )
 
 
-def _merged(meta: bytes, facts: dict[str, Any]) -> bytes:
-    """The publisher's headers and ours; a header of the same name is kept as `original.<name>`."""
-    try:
-        own = msgspec.msgpack.decode(meta, type=dict[str, Any]) if meta else {}
-        kept = {f"original.{k}" if k in facts else k: v for k, v in own.items()}
-        return msgspec.msgpack.encode(kept | facts)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return msgspec.msgpack.encode({"undecodable": meta} | facts)
-
-
 def _id(source: Partition, letter: DeadLetter) -> bytes:
-    place = (source.id.topic_id, source.id.partition, letter.group, letter.position)
+    place = (
+        source.id.topic_id,
+        source.id.partition,
+        letter.group,
+        letter.since_ms,
+        letter.position,
+    )
     return b"dlq-" + hashlib.blake2b(repr(place).encode(), digest_size=16).hexdigest().encode()

@@ -19,7 +19,7 @@ from chronosdb.node.environment import Environment
 from chronosdb.node.proposals import Outcome, SettleProposal
 from chronosdb.node.reader import EventReader
 from chronosdb.node.records import RetryRow, Run, SettleReason
-from chronosdb.node.state import PartitionState
+from chronosdb.node.state import GroupState, PartitionState
 from chronosdb.sched import Failure, GroupQueue, RetryPolicy
 from chronosdb.wire.errors import ChronosError, LeaseLost
 from chronosdb.wire.messages import Deliver
@@ -52,14 +52,34 @@ class DeadLetter:
     """A delivery that used up its attempts."""
 
     group: str
+    #: When the group began: the same position in its next life is another letter.
+    since_ms: int
     position: int
     attempts: int
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a group is in a partition, now."""
+
+    #: Everything below is settled.
+    low: int
+    #: The end of what has fired.
+    end: int
+    #: Fired and not settled.
+    lag: int
+    leased: int
+    #: Failed, and waiting for the next attempt.
+    retrying: int
+    since_ms: int
+
+
 @dataclass(slots=True)
 class _Group:
     name: str
+    #: Invariant: what `queue` was made from; a group that begins again gets new ones of both.
+    saved: GroupState
     queue: GroupQueue
     #: Who may be sent to. In an ordered group that is one member at most.
     members: list[Member] = field(default_factory=list)
@@ -96,6 +116,8 @@ class Dispatcher:
         self._committer = committer
         self._on_dead_letters = on_dead_letters
         self._groups: dict[str, _Group] = {}
+        #: As they were at the start: members may hold what these groups were sent before it.
+        self._recovered = dict(state.groups)
         self._wake = Signal()
         self._stopping = False
 
@@ -113,9 +135,39 @@ class Dispatcher:
         group = self._groups.get(name)
         if group is None:
             saved = self._state.groups[name]
-            self._groups[name] = _Group(name, GroupQueue(policy, saved.cursor, saved.retries))
+            queue = GroupQueue(policy, saved.cursor, saved.retries)
+            self._groups[name] = _Group(name, saved, queue)
         else:
             group.queue.policy = policy
+
+    def renew_group(self, name: str) -> None:
+        """A group has begun again: its leases and retries are forgotten, its members stay."""
+        old = self._groups.pop(name, None)
+        if old is not None:
+            self.open_group(name, old.queue.policy)
+            self.set_members(name, old.members)
+
+    def close_group(self, name: str) -> None:
+        """A group without members has ended."""
+        group = self._groups.pop(name, None)
+        assert group is None or not group.members
+
+    def progress(self, name: str) -> Progress | None:
+        """How far a group is; None when it has not begun here."""
+        saved = self._state.groups.get(name)
+        if saved is None:
+            return None
+        end = self._committer.end_position
+        group = self._groups.get(name)
+        leased, retries = (
+            (0, saved.retries) if group is None else (group.queue.leased, group.queue.retries)
+        )
+        cursor = saved.cursor
+        return Progress(cursor.low, end, cursor.lag(end), leased, len(retries), saved.since_ms)
+
+    def in_flight(self, name: str, member: Member) -> int:
+        """How many deliveries a member holds here."""
+        return self._groups[name].queue.in_flight(member.id)
 
     def set_members(self, name: str, members: Sequence[Member]) -> None:
         """Who takes this group's deliveries from now on. What others hold stays leased to them."""
@@ -128,16 +180,29 @@ class Dispatcher:
         self.wake()
 
     def ack(self, name: str, runs: Iterable[Run], outcome: Outcome) -> None:
-        """Settle positions; `outcome` is told when that is durable. Acking twice is acking once."""
-        queue = self._groups[name].queue
-        end = self._committer.end_position
-        known = [(start, min(stop, end)) for start, stop in runs if start < end]
-        acked = [new for start, stop in known for new in queue.ack(start, stop, end)]
-        self._settle(name, acked, SettleReason.ACKED, outcome)
+        """Settle positions; `outcome` is told when that is durable. Acking twice is acking once.
 
-    def dead_lettered(self, name: str, position: int, outcome: Outcome) -> None:
-        """The event is in the dead-letter topic: settle it here."""
-        self._settle(name, [(position, position + 1)], SettleReason.DEAD_LETTERED, outcome)
+        What a group was sent before it began again does not count.
+        """
+        group = self._groups[name]
+        recovered = self._recovered.get(name) is group.saved
+        end = self._committer.end_position if recovered else 0
+        self._settle(name, self._acked(group, runs, end), SettleReason.ACKED, outcome)
+
+    def purge(self, name: str, runs: Iterable[Run], reason: SettleReason, outcome: Outcome) -> None:
+        """Settle positions whether or not anybody was sent them."""
+        end = self._committer.end_position
+        self._settle(name, self._acked(self._groups[name], runs, end), reason, outcome)
+
+    def dead_lettered(self, letter: DeadLetter, outcome: Outcome) -> None:
+        """The event is in the dead-letter topic: settle it here, unless the group has begun again."""
+        group = self._groups.get(letter.group)
+        alive = group is not None and group.saved.since_ms == letter.since_ms
+        runs = [(letter.position, letter.position + 1)] if alive else []
+        if runs:
+            self._settle(letter.group, runs, SettleReason.DEAD_LETTERED, outcome)
+        else:
+            outcome(None)
 
     def nack(
         self,
@@ -174,11 +239,14 @@ class Dispatcher:
         """Give a member more time.
 
         Raises:
-            LeaseLost: it is no longer this member's.
+            LeaseLost: it is no longer this member's, or the partition is not: whoever has it now
+                need not wait longer than for what was leased already.
         """
         deadline_ms = self._env.clock.now_ms() + extend_ms
-        queue = self._groups[name].queue
-        if not queue.extend(position, position + 1, member.id, attempt, deadline_ms):
+        group = self._groups[name]
+        if member not in group.members:
+            raise LeaseLost(f"partition {self._partition} has moved to another member of {name!r}")
+        if not group.queue.extend(position, position + 1, member.id, attempt, deadline_ms):
             raise _lease_lost(position, attempt)
         self.wake()
 
@@ -217,6 +285,12 @@ class Dispatcher:
             for frame, count in frames:
                 member.deliver(frame, count)
 
+    def _acked(self, group: _Group, runs: Iterable[Run], end: int) -> list[Run]:
+        """Note in the queue that `runs` are done with; those of them for which that is new."""
+        fired = self._committer.end_position
+        known = [(start, min(stop, fired)) for start, stop in runs if start < fired]
+        return [new for start, stop in known for new in group.queue.ack(start, stop, end)]
+
     def _settle(
         self, name: str, runs: Sequence[Run], reason: SettleReason, outcome: Outcome
     ) -> None:
@@ -230,7 +304,7 @@ class Dispatcher:
 
         proposal = group.settling
         if reason is not SettleReason.ACKED or proposal is None or not proposal.open:
-            proposal = SettleProposal(name, reason)
+            proposal = SettleProposal(name, group.saved, reason)
             self._committer.submit(proposal)
             group.settling = proposal if reason is SettleReason.ACKED else group.settling
         proposal.add(runs, settled)
@@ -239,16 +313,19 @@ class Dispatcher:
         self, name: str, failures: Sequence[Failure], reason: str, outcome: Outcome
     ) -> None:
         """Log the attempts; hand over what has none left."""
+        saved = self._groups[name].saved
         rows = [
             RetryRow(f.position, f.attempt + 1, f.due_ms) for f in failures if f.due_ms is not None
         ]
         dead = [
-            DeadLetter(name, f.position, f.attempt, reason) for f in failures if f.due_ms is None
+            DeadLetter(name, saved.since_ms, f.position, f.attempt, reason)
+            for f in failures
+            if f.due_ms is None
         ]
         for first in range(0, len(rows), _RETRY_ROWS):
             last = first + _RETRY_ROWS >= len(rows)
             proposal = proposals.retry(
-                name, rows[first : first + _RETRY_ROWS], outcome if last else _ignore
+                name, saved, rows[first : first + _RETRY_ROWS], outcome if last else _ignore
             )
             self._committer.submit(proposal)
         if dead:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, TypeVarTuple
 
@@ -47,6 +48,22 @@ class WorkerThreads:
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """See `Threads.run`."""
         return await trio.to_thread.run_sync(function, *args)
+
+
+@contextmanager
+def names_address(address: str) -> Iterator[None]:
+    """Lets an OSError say which address cannot be had; the system's own message does not."""
+    try:
+        yield
+    except* OSError as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        assert isinstance(error, OSError)
+        raise OSError(
+            f"cannot listen on {address}: {error.strerror or error}; choose another address, or"
+            " stop what uses it"
+        ) from None
 
 
 class TcpNetwork:

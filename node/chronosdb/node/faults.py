@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chronosdb.raft import Result, Status
+from chronosdb.wal import DiskFull, LogClosed, WalError
 from chronosdb.wire.errors import ChronosError, Conflict, InvalidArgument, NotFound, Overloaded
 
 _BY_STATUS: dict[Status, type[ChronosError]] = {
@@ -12,6 +13,17 @@ _BY_STATUS: dict[Status, type[ChronosError]] = {
     Status.LIMIT: InvalidArgument,
     Status.STALE: Overloaded,
 }
+
+
+def of_log(error: WalError) -> ChronosError:
+    """What a client is told when a log or the disk refused."""
+    match error:
+        case LogClosed():
+            return Overloaded("the node is shutting down; try again when it is back")
+        case DiskFull():
+            return Overloaded(f"no disk space: {error}")
+        case _:
+            return ChronosError(f"the log is damaged: {error}")
 
 
 def check(result: Result) -> Result:

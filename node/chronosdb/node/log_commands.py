@@ -131,7 +131,7 @@ def _verify(disk: Disk, directory: str) -> VerifyReport:
 def _scan(disk: Disk, directory: str, from_offset: int | None) -> Iterator[Record]:
     reader = Log.open(disk, directory, LogOptions(), log_id=None, writable=False)
     try:
-        start = None if from_offset is None else reader.find_offset(from_offset)
+        start = None if from_offset is None else reader.at_offset(from_offset).lsn
         yield from reader.scan(start)
         if reader.recovery.damage:
             # Opening found it, and the scan ended before it.

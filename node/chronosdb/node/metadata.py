@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 #: A cluster of one has no heartbeats: ticks serve submissions, and an occasional compaction.
 _TICK_S: Final = 60.0
 _SUBMIT_TIMEOUT_S: Final = 10.0
+#: Free disk space below which clients may change nothing: the replica's own writes must not fail.
+_SPARE_BYTES: Final = 1024 * 1024
 
 
 class Metadata:
@@ -34,6 +36,7 @@ class Metadata:
 
     def __init__(self, env: Environment, directory: str, node_id: str) -> None:
         self._env = env
+        self._directory = directory
         self._replica = Replica(
             env.disk,
             directory,
@@ -71,6 +74,12 @@ class Metadata:
                         await self._wake.wait()
         finally:
             self._replica.close()
+
+    async def change(self, command: Command) -> Result:
+        """As `submit`, for what clients ask for: refused while the disk is full."""
+        if self._env.disk.free_bytes(self._directory) < _SPARE_BYTES:
+            raise Overloaded("no disk space for changes of topics and groups: free some")
+        return await self.submit(command)
 
     async def submit(self, command: Command) -> Result:
         """Have `command` committed.

@@ -13,10 +13,11 @@ from chronosdb.node.committer import CommitOptions
 from chronosdb.node.config import Config
 from chronosdb.node.connection import Connection, ConnectionOptions
 from chronosdb.node.consumers import Consumers
-from chronosdb.node.environment import Environment, Listeners
+from chronosdb.node.environment import Environment, Listeners, names_address
 from chronosdb.node.identity import Identity, load_or_create
 from chronosdb.node.metadata import Metadata
 from chronosdb.node.requests import Services
+from chronosdb.node.schedules import Schedules
 from chronosdb.node.server import Server, Stream
 from chronosdb.node.views import open_views
 from chronosdb.sched import RetryPolicy
@@ -79,24 +80,33 @@ class Node:
                         views=views,
                         options=_broker_options(config),
                     )
-                    await self._serve(identity, broker, task_status)
+                    schedules = Schedules(env, metadata, broker)
+                    broker.on_opened = schedules.scheduler.recall
+                    await self._serve(identity, broker, schedules, task_status)
                     nursery.cancel_scope.cancel()
         finally:
             lock.release()
 
     async def _serve(
-        self, identity: Identity, broker: Broker, task_status: trio.TaskStatus[Started]
+        self,
+        identity: Identity,
+        broker: Broker,
+        schedules: Schedules,
+        task_status: trio.TaskStatus[Started],
     ) -> None:
         """Serve clients and health until stopped, then wind down."""
         config = self._config
-        listeners = await self._env.network.listen(config.listen.host, config.listen.port)
+        with names_address(str(config.listen)):
+            listeners = await self._env.network.listen(config.listen.host, config.listen.port)
         address = _bound_address(listeners[0], str(config.listen))
-        server = self._server(identity, broker)
+        server = self._server(identity, broker, schedules)
         async with trio.open_nursery() as nursery:
             if config.http is not None:
-                await nursery.start(http.serve, self._health, str(config.http))
+                with names_address(str(config.http)):
+                    await nursery.start(http.serve, self._health, str(config.http))
             drained = trio.Event()
             await nursery.start(_run_broker, broker, address, drained)
+            nursery.start_soon(schedules.scheduler.run)
             ended = trio.Event()
             nursery.start_soon(_run_server, server, listeners, ended)
             self._health.ready = True
@@ -106,6 +116,7 @@ class Node:
             self._health.ready = False
             with trio.move_on_after(config.shutdown_timeout_ms / 1000) as patience:
                 server.refuse()
+                schedules.scheduler.stop()
                 broker.stop()
                 await drained.wait()
                 server.stop("the node is shutting down")
@@ -114,7 +125,7 @@ class Node:
                 logger.warning("gave up waiting for a clean stop; the log is safe as it is")
             nursery.cancel_scope.cancel()
 
-    def _server(self, identity: Identity, broker: Broker) -> Server:
+    def _server(self, identity: Identity, broker: Broker, schedules: Schedules) -> Server:
         config = self._config
         options = ConnectionOptions(
             config.max_inflight_bytes,
@@ -131,7 +142,7 @@ class Node:
                 MAX_FRAME_BYTES,
             )
 
-        services = Services(broker, Consumers(broker), self._env.clock, welcome)
+        services = Services(broker, Consumers(broker), schedules, self._env.clock, welcome)
 
         def connect(stream: Stream) -> Connection:
             return Connection(stream, services, options)

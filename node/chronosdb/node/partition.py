@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final
 
 import trio
 
 from chronosdb.node import proposals
+from chronosdb.node.changes import CancelManyProposal, ChangeOutcome, ChangeProposal
 from chronosdb.node.committer import CommitOptions, Committer
 from chronosdb.node.dispatcher import DeadLetter, Dispatcher
 from chronosdb.node.environment import Environment
 from chronosdb.node.proposals import Outcome, PublishOutcome, PublishProposal
 from chronosdb.node.reader import EventReader, RecordCache, Stored
 from chronosdb.node.records import ATTEMPTS_MAX
+from chronosdb.node.replay.history import History
+from chronosdb.node.standing import Standing, standing
 from chronosdb.node.state import PartitionState, durable_lsn
 from chronosdb.sched import PolicyError, RetryPolicy
 from chronosdb.wal import KeyValue, Log, LogOptions, OutOfRange
 from chronosdb.wire import EventBatch
-from chronosdb.wire.errors import InvalidArgument
+from chronosdb.wire.errors import ChronosError, InvalidArgument
 
 logger = logging.getLogger(__name__)
+
+#: Of each replay: it reads every record about once.
+_REPLAY_CACHE_BYTES: Final = 2 * 1024 * 1024
+_DIRECTORY: Final = re.compile("([0-9]{1,18})-([0-9]{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +51,21 @@ class PartitionId:
         """Stamped into each segment, so that a log in the wrong folder is recognised."""
         return self.topic_id.to_bytes(12, "big") + self.partition.to_bytes(4, "big")
 
+    @classmethod
+    def of_directory(cls, name: str) -> PartitionId | None:
+        """Whose folder has this name, as far as that says; None for any other name."""
+        match = _DIRECTORY.fullmatch(name)
+        return None if match is None else cls("", int(match[1]), int(match[2]))
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """An event looked up by id."""
 
-    state: Literal["pending", "fired"]
+    state: Standing
     offset: int
+    #: When it is due now, or was when it fired.
+    due_ms: int
     stored: Stored
     index: int
 
@@ -73,7 +89,11 @@ class Partition:
         self.state = state
         self.reader = EventReader(log, identity.log_id, cache)
         self._log = log
+        self._threads = env.threads
         self._max_batch_bytes = max_batch_bytes
+        self._stopping = False
+        #: Set when the log is closed, after `stop`.
+        self.closed = trio.Event()
         self.committer = Committer(env, log, state, reader=self.reader, options=options)
         self.dispatcher = Dispatcher(
             env,
@@ -143,8 +163,14 @@ class Partition:
             await began.wait()
             task_status.started()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called: the log may be closed by now."""
+        return self._stopping
+
     def stop(self) -> None:
         """Answer what is queued, save the views, close the log; `run` returns then."""
+        self._stopping = True
         self.dispatcher.stop()
         self.committer.stop()
 
@@ -167,8 +193,44 @@ class Partition:
         if name in self.state.groups:
             outcome(None)
         else:
-            position = self._start_position(start)
+            position = self.start_position(start)
             self.committer.submit(proposals.create_group(name, position, outcome))
+
+    def reset_group(self, name: str, position: int, outcome: Outcome) -> None:
+        """Let a group begin again at `position`; its leases, retries and attempts are forgotten."""
+
+        def reset(error: ChronosError | None) -> None:
+            if error is None:
+                self.dispatcher.renew_group(name)
+            outcome(error)
+
+        self.committer.submit(proposals.reset_group(name, position, reset))
+
+    def end_group(self, name: str, outcome: Outcome) -> None:
+        """Forget a group that has no members."""
+
+        def ended(error: ChronosError | None) -> None:
+            if error is None:
+                self.dispatcher.close_group(name)
+            outcome(error)
+
+        self.committer.submit(proposals.end_group(name, ended))
+
+    def start_position(self, start: str | int) -> int:
+        """The position of "earliest", "latest", or of what fired at a time (ms) or after it."""
+        end = self.committer.end_position
+        if isinstance(start, str):
+            return 0 if start == "earliest" else end
+        try:
+            record = self._log.at_time(start)
+        except OutOfRange:
+            return end
+        return min(record.position, end)
+
+    def history(self) -> History:
+        """What a replay reads."""
+        reader = self.reader.apart(RecordCache(_REPLAY_CACHE_BYTES))
+        return History(self._log, reader, self.committer, self.state, self._threads)
 
     def find(self, message_id: bytes) -> Found | None:
         """The event with this id, inside the dedup window.
@@ -181,24 +243,33 @@ class Partition:
             return None
         offset = known[0]
         stored = self.reader.stored(offset)
-        state: Literal["pending", "fired"] = (
-            "pending" if offset in self.state.timers.pending else "fired"
-        )
-        return Found(state, offset, stored, offset - stored.first_offset)
+        index = offset - stored.start
+        moved_ms = self.state.timers.due_of(offset)
+        due_ms = stored.batch.due[index] if moved_ms is None else moved_ms
+        return Found(standing(self.state.timers, offset), offset, due_ms, stored, index)
 
-    def _start_position(self, start: str | int) -> int:
-        end = self.committer.end_position
-        if isinstance(start, str):
-            return 0 if start == "earliest" else end
-        try:
-            record = self._log.read(self._log.find_time(start))
-        except OutOfRange:
-            return end
-        return min(record.position, end)
+    def change(self, message_id: bytes, due_ms: int | None, outcome: ChangeOutcome) -> None:
+        """Cancel an event (`due_ms` None), or let it be due at another time.
+
+        Raises:
+            Overloaded: the node is stopping.
+        """
+        self.committer.submit(ChangeProposal(message_id, due_ms, outcome))
+
+    def cancel_many(
+        self, offsets: Sequence[int], outcome: Callable[[int | ChronosError], None]
+    ) -> None:
+        """Cancel those of these events that are still pending; `outcome` is told how many.
+
+        Raises:
+            Overloaded: the node is stopping.
+        """
+        self.committer.submit(CancelManyProposal(offsets, outcome))
 
     async def _commit_until_stopped(self, scope: trio.CancelScope) -> None:
         await self.committer.run()
         self._log.close()
+        self.closed.set()
         scope.cancel()
 
 

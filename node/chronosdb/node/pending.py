@@ -7,7 +7,7 @@ shown once. Work is done in steps, so that a range of millions does not hold up 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,12 +49,13 @@ async def page(
     start_ms = wanted.start_ms if after is None else max(wanted.start_ms, after[0])
     found: list[Due] = []
     missing = limit + 1
-    async for due in _steps(partition, Range(start_ms, wanted.end_ms, wanted.key)):
+    for due in _steps(partition, Range(start_ms, wanted.end_ms, wanted.key)):
         rows = due if after is None else _behind(due, after)
         found.append(Due(rows.due_ms[:missing], rows.offsets[:missing]))
         missing -= found[-1].size
         if missing <= 0:
             break
+        await trio.lowlevel.checkpoint()
     rows = joined(found)
     if rows.size <= limit:
         return Page(rows, None)
@@ -65,21 +66,20 @@ async def page(
 async def count(partition: Partition, wanted: Range) -> int:
     """How many pending events there are in a range."""
     total = 0
-    async for due in _steps(partition, wanted):
+    for due in _steps(partition, wanted):
         total += due.size
+        await trio.lowlevel.checkpoint()
     return total
 
 
-async def _steps(partition: Partition, wanted: Range) -> AsyncIterator[Due]:
+def _steps(partition: Partition, wanted: Range) -> Iterator[Due]:
     """The rows of a range, some at a time, in order."""
     for due in partition.state.timers.between(wanted.start_ms, wanted.end_ms):
         if wanted.key is None:
             yield due
-            await trio.lowlevel.checkpoint()
-            continue
-        for part in _parts(due):
-            yield part.where(_with_key(partition, part, wanted.key))
-            await trio.lowlevel.checkpoint()
+        else:
+            for part in _parts(due):
+                yield part.where(_with_key(partition, part, wanted.key))
 
 
 def _parts(due: Due) -> Iterator[Due]:
@@ -97,7 +97,7 @@ def _with_key(
     for i in np.argsort(due.offsets).tolist():
         offset = int(due.offsets[i])
         stored = partition.reader.stored(offset)
-        mask[i] = stored.batch.key(offset - stored.first_offset) == key
+        mask[i] = stored.batch.key(offset - stored.start) == key
     return mask
 
 

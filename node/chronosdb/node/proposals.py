@@ -15,6 +15,7 @@ from chronosdb.node import records
 from chronosdb.node.reader import Stored
 from chronosdb.node.records import RetryRow, Run, SettleReason
 from chronosdb.node.staging import Staging
+from chronosdb.node.state import GroupState
 from chronosdb.sched import RunSet
 from chronosdb.wal import Draft
 from chronosdb.wire import EventBatch
@@ -102,12 +103,16 @@ class PublishProposal:
 
 
 class SettleProposal:
-    """Settle positions for a group. Acks that arrive before it is decided join it."""
+    """Settle positions for a group. Acks that arrive before it is decided join it.
+
+    What was acked before the group was reset or ended means nothing after that.
+    """
 
     sheddable = False
 
-    def __init__(self, group: str, reason: SettleReason) -> None:
+    def __init__(self, group: str, of: GroupState, reason: SettleReason) -> None:
         self._group = group
+        self._of = of
         self._reason = reason
         self._runs = RunSet()
         self._outcomes: list[Outcome] = []
@@ -135,7 +140,7 @@ class SettleProposal:
     def decide(self, staging: Staging) -> Draft | None:
         """See `Proposal.decide`."""
         self._decided = True
-        if not self._runs:
+        if not self._runs or not staging.goes_on(self._group, self._of):
             return None
         return records.settle(self._group, self._reason, self._runs, staging.now_ms, staging.epoch)
 
@@ -172,23 +177,40 @@ class WriteProposal:
         self.outcome(error)
 
 
-def retry(group: str, rows: Sequence[RetryRow], outcome: Outcome) -> WriteProposal:
+def retry(group: str, of: GroupState, rows: Sequence[RetryRow], outcome: Outcome) -> WriteProposal:
     """Log failed deliveries, so that attempts are counted across restarts."""
-    return WriteProposal(
-        lambda staging: records.retry(group, rows, staging.now_ms, staging.epoch),
-        outcome,
-        _OVERHEAD + 18 * len(rows),
-    )
+
+    def draft(staging: Staging) -> Draft | None:
+        if not staging.goes_on(group, of):
+            return None
+        return records.retry(group, rows, staging.now_ms, staging.epoch)
+
+    return WriteProposal(draft, outcome, _OVERHEAD + 18 * len(rows))
 
 
 def create_group(group: str, start: int, outcome: Outcome) -> WriteProposal:
     """Let a group begin at position `start`, unless it exists by then: it is where it is."""
 
     def draft(staging: Staging) -> Draft | None:
-        if group in staging.state.groups or group in staging.groups:
-            return None
-        staging.groups.add(group)
-        return records.group(group, start, staging.now_ms, staging.epoch)
+        return None if staging.has_group(group) else _group_draft(staging, group, start)
+
+    return WriteProposal(draft, outcome, _OVERHEAD + len(group))
+
+
+def reset_group(group: str, start: int, outcome: Outcome) -> WriteProposal:
+    """Let a group begin again at position `start`: the only way back for a cursor (I7)."""
+
+    def draft(staging: Staging) -> Draft | None:
+        return _group_draft(staging, group, start)
+
+    return WriteProposal(draft, outcome, _OVERHEAD + len(group))
+
+
+def end_group(group: str, outcome: Outcome) -> WriteProposal:
+    """Forget a group, if there is one."""
+
+    def draft(staging: Staging) -> Draft | None:
+        return _group_draft(staging, group, records.ENDED) if staging.has_group(group) else None
 
     return WriteProposal(draft, outcome, _OVERHEAD + len(group))
 
@@ -202,6 +224,11 @@ def begin_epoch(node_id: str, epoch: int, outcome: Outcome) -> WriteProposal:
     )
 
 
+def _group_draft(staging: Staging, group: str, start: int) -> Draft:
+    staging.groups[group] = start != records.ENDED
+    return records.group(group, start, staging.now_ms, staging.epoch)
+
+
 def _stamped(batch: EventBatch, now_ms: int) -> EventBatch:
     """Events that are due now are due at the time they are stored."""
     due = np.frombuffer(batch.due, np.int64)
@@ -209,7 +236,7 @@ def _stamped(batch: EventBatch, now_ms: int) -> EventBatch:
 
 
 def _check_same(batch: EventBatch, i: int, message_id: bytes, stored: Stored, offset: int) -> None:
-    if not batch.same_content(i, stored.batch, offset - stored.first_offset):
+    if not batch.same_content(i, stored.batch, offset - stored.start):
         raise _conflict(message_id)
 
 

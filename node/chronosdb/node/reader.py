@@ -5,6 +5,7 @@ Decoded records are kept in one cache per node, least recently used out first, b
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import pairwise
@@ -23,20 +24,26 @@ class Stored(NamedTuple):
     """A PUBLISH record, decoded."""
 
     batch: EventBatch
-    first_offset: int
+    #: The offset of its first event.
+    start: int
     published_ms: int
 
     @property
     def stop(self) -> int:
         """The offset after its last event."""
-        return self.first_offset + self.batch.count
+        return self.start + self.batch.count
 
 
 class Fired(NamedTuple):
-    """A FIRE record, decoded: `due.offsets[i]` has position `first_position` + i."""
+    """A FIRE record, decoded: `due.offsets[i]` has position `start` + i."""
 
     due: Due
-    first_position: int
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """The position after its last."""
+        return self.start + self.due.size
 
 
 class Slice(NamedTuple):
@@ -47,31 +54,52 @@ class Slice(NamedTuple):
     stop: int
 
 
+#: Records of one kind of one log.
+Shelf = tuple[bytes, Kind]
+
+
 class RecordCache:
-    """Decoded records of every partition of a node, at most `limit_bytes` of them."""
+    """Decoded records of every partition of a node, at most `limit_bytes` of them.
+
+    A record is found by any offset (or position) that it holds: events that come due are spread
+    over many records, and asking the log for each would cost more than delivering it.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._size = 0
-        self._entries: OrderedDict[tuple[bytes, int], tuple[Stored | Fired, int]] = OrderedDict()
+        #: Least recently used first. Invariant: its keys are the `_starts`.
+        self._entries: OrderedDict[tuple[Shelf, int], tuple[Stored | Fired, int]] = OrderedDict()
+        #: The first offset (or position) of each record here, in order.
+        self._starts: dict[Shelf, list[int]] = {}
 
-    def get(self, key: tuple[bytes, int]) -> Stored | Fired | None:
-        """The record at (log id, lsn), if it is here."""
-        entry = self._entries.get(key)
-        if entry is None:
+    def find(self, shelf: Shelf, at: int) -> Stored | Fired | None:
+        """The record that holds offset (or position) `at`, if it is here."""
+        starts = self._starts.get(shelf, ())
+        i = bisect_right(starts, at) - 1
+        if i < 0:
             return None
-        self._entries.move_to_end(key)
-        return entry[0]
+        value, _ = self._entries[shelf, starts[i]]
+        if at >= value.stop:
+            return None
+        self._entries.move_to_end((shelf, starts[i]))
+        return value
 
-    def put(self, key: tuple[bytes, int], value: Stored | Fired, nbytes: int) -> None:
+    def put(self, shelf: Shelf, value: Stored | Fired, nbytes: int) -> None:
         """Keep a record; older ones make room."""
-        if key in self._entries:
+        if (shelf, value.start) in self._entries:
             return
-        self._entries[key] = (value, nbytes)
+        self._entries[shelf, value.start] = (value, nbytes)
+        insort(self._starts.setdefault(shelf, []), value.start)
         self._size += nbytes
         while self._size > self._limit and len(self._entries) > 1:
-            _, (_, freed) = self._entries.popitem(last=False)
-            self._size -= freed
+            self._evict()
+
+    def _evict(self) -> None:
+        (shelf, start), (_, nbytes) = self._entries.popitem(last=False)
+        starts = self._starts[shelf]
+        del starts[bisect_left(starts, start)]
+        self._size -= nbytes
 
 
 class EventReader:
@@ -81,11 +109,17 @@ class EventReader:
         self._log = log
         self._log_id = log_id
         self._cache = cache
+        self._events: Shelf = (log_id, Kind.PUBLISH)
+        self._fires: Shelf = (log_id, Kind.FIRE)
         self._last: Stored | None = None
 
-    def remember(self, record: Record, value: Stored | Fired) -> None:
-        """A record that was just written: most are read again within the millisecond."""
-        self._cache.put((self._log_id, record.lsn), value, len(record.body))
+    def remember(self, value: Stored | Fired, nbytes: int) -> None:
+        """A record of `nbytes` that was just written: most are read again within the millisecond."""
+        self._cache.put(self._events if isinstance(value, Stored) else self._fires, value, nbytes)
+
+    def apart(self, cache: RecordCache) -> EventReader:
+        """Another reader of the same events, which shares no cache with this one."""
+        return EventReader(self._log, self._log_id, cache)
 
     def stored(self, offset: int) -> Stored:
         """The record that holds the event at `offset`.
@@ -95,22 +129,24 @@ class EventReader:
             DamagedRecord: its bytes on disk are not what was written.
         """
         last = self._last
-        if last is None or not last.first_offset <= offset < last.stop:
-            found = self._load(self._log.find_offset(offset))
+        if last is None or not last.start <= offset < last.stop:
+            found = self._cache.find(self._events, offset)
+            if found is None:
+                found = self._read(self._log.at_offset(offset))
             assert isinstance(found, Stored)
             self._last = last = found
         return last
 
     def fired(self, start: int, stop: int) -> Due:
-        """The offsets at positions `start` … `stop` - 1, and when they were due."""
+        """The offsets at positions `start` … `stop` - 1, and when they were due; raises as `stored`."""
         parts = []
         while start < stop:
-            fired = self._load(self._log.find_position(start))
-            assert isinstance(fired, Fired)
-            skip = start - fired.first_position
-            due = fired.due
-            span = slice(skip, skip + stop - start)
-            parts.append(Due(due.due_ms[span], due.offsets[span]))
+            found = self._cache.find(self._fires, start)
+            if found is None:
+                found = self._read(self._log.at_position(start))
+            assert isinstance(found, Fired)
+            span = slice(start - found.start, stop - found.start)
+            parts.append(Due(found.due.due_ms[span], found.due.offsets[span]))
             start += parts[-1].size
         return joined(parts)
 
@@ -124,15 +160,12 @@ class EventReader:
             while offset < end:
                 stored = self.stored(offset)
                 stop = min(end, stored.stop)
-                yield Slice(stored, offset - stored.first_offset, stop - stored.first_offset)
+                yield Slice(stored, offset - stored.start, stop - stored.start)
                 offset = stop
 
-    def _load(self, lsn: int) -> Stored | Fired:
-        value = self._cache.get((self._log_id, lsn))
-        if value is None:
-            record = self._log.read(lsn)
-            value = decode(record)
-            self.remember(record, value)
+    def _read(self, record: Record) -> Stored | Fired:
+        value = decode(record)
+        self.remember(value, len(record.body))
         return value
 
 

@@ -9,7 +9,7 @@ PUBLISH  1    an EventBatch (docs/protocol.md); no due time is NOW         offse
 FIRE     2    i64 offsets, then i64 due times, in (due, offset) order      positions = offsets
 SETTLE   3    msgpack [group, reason, i64 (start, stop) position pairs]
 RETRY    4    msgpack [group, i64 positions, u16 attempts, i64 due times]
-GROUP    5    msgpack [group, first position]: created or reset
+GROUP    5    msgpack [group, first position]: begins (again); position -1: ended
 EPOCH    6    msgpack [node id]: a leader's term begins, see the header
 CANCEL   7    i64 offsets: they will not fire
 MOVE     8    i64 offsets, then i64 due times: rescheduled
@@ -38,6 +38,8 @@ from chronosdb.wire import EventBatch
 Run = tuple[int, int]
 
 
+#: In the place of a GROUP record's first position: the group is no more.
+ENDED: Final = -1
 #: What the attempts column of a RETRY record can hold.
 ATTEMPTS_MAX: Final = 2**16 - 1
 
@@ -60,6 +62,7 @@ class SettleReason(IntEnum):
 
     ACKED = 0
     DEAD_LETTERED = 1
+    PURGED = 3
 
 
 class RetryRow(NamedTuple):
@@ -104,7 +107,7 @@ class Retries(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Group(msgspec.Struct, frozen=True, array_like=True):
-    """Body of GROUP: everything below `start` counts as settled."""
+    """Body of GROUP: everything below `start` counts as settled; ENDED: the group is forgotten."""
 
     group: str
     start: int
@@ -163,7 +166,7 @@ def retry(group: str, rows: Sequence[RetryRow], ts_ms: int, epoch: int) -> Draft
 
 
 def group(name: str, start: int, ts_ms: int, epoch: int) -> Draft:
-    """A GROUP record: the group begins (again) at position `start`."""
+    """A GROUP record: the group begins (again) at position `start`, or ends (ENDED)."""
     return _draft(Kind.GROUP, Group(name, start), ts_ms, epoch)
 
 

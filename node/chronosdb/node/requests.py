@@ -12,20 +12,28 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from chronosdb.node import faults
+from chronosdb.node.admin_requests import AdminRequests
 from chronosdb.node.broker import Broker
+from chronosdb.node.changes import Change
 from chronosdb.node.clock import Clock
 from chronosdb.node.consumers import Consumers, Subscription
+from chronosdb.node.pending_requests import PendingRequests
 from chronosdb.node.proposals import Outcome, Placement
+from chronosdb.node.replay.streams import Replays, Spawn
+from chronosdb.node.runs import decode_runs
+from chronosdb.node.schedule_requests import ScheduleRequests
+from chronosdb.node.schedules import Schedules
 from chronosdb.raft import TopicInfo
 from chronosdb.wal import WalError
 from chronosdb.wire import EventBatch
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import ChronosError, Conflict, InvalidArgument, NotFound, ProtocolError
-from chronosdb.wire.limits import MAX_ACK_RUNS, PROTOCOL_VERSION
+from chronosdb.wire.limits import MAX_TIME_MS, PROTOCOL_VERSION
 
 logger = logging.getLogger(__name__)
 
-_WITHOUT_REPLY: Final = (m.Hello, m.Credit)
+_WITHOUT_REPLY: Final = (m.Hello, m.Credit, m.ReplayCredit, m.ReplayEnd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,7 @@ class Services:
 
     broker: Broker
     consumers: Consumers
+    schedules: Schedules
     clock: Clock
     welcome: Callable[[], m.Welcome]
 
@@ -42,14 +51,21 @@ class Requests:
     """The requests of one connection."""
 
     def __init__(
-        self, services: Services, send: Callable[[m.Message], None], has_room: Callable[[], bool]
+        self,
+        services: Services,
+        send: Callable[[m.Message], None],
+        has_room: Callable[[], bool],
+        spawn: Spawn,
     ) -> None:
         self._services = services
         self._broker = services.broker
         self._send = send
         self._has_room = has_room
+        #: What the client calls itself.
+        self._client = ""
         #: Invariant: every member here has joined or is about to; `leave` takes all of them out.
         self._subscriptions: dict[int, Subscription] = {}
+        self._replays = Replays(services.broker, send, has_room, spawn)
         #: Bytes of publishes that are queued and not answered.
         self.inflight_bytes = 0
         #: Requests that were not answered yet.
@@ -59,6 +75,7 @@ class Requests:
             m.Ping: self._ping,
             m.Publish: self._publish,
             m.Get: self._get,
+            m.Change: self._change,
             m.Ack: self._ack,
             m.Nack: self._nack,
             m.Extend: self._extend,
@@ -66,10 +83,18 @@ class Requests:
             m.Unsubscribe: self._unsubscribe,
             m.ListTopics: self._list_topics,
             m.DescribeTopic: self._describe_topic,
+            m.Replay: self._replay,
+            m.ReplayCredit: self._replays.credit,
+            m.ReplayEnd: self._replays.end,
         }
         self._slow: dict[type, Callable[[Any], Awaitable[None]]] = {
             m.CreateTopic: self._create_topic,
             m.Subscribe: self._subscribe,
+            **PendingRequests(services.broker, send).handlers(),
+            **ScheduleRequests(services.schedules, self._answer).handlers(),
+            **AdminRequests(
+                services.broker, services.consumers, services.clock, self._answer
+            ).handlers(),
         }
 
     def is_slow(self, message: m.Message) -> bool:
@@ -106,6 +131,7 @@ class Requests:
         """There is room for deliveries again."""
         for subscription in self._subscriptions.values():
             subscription.wake()
+        self._replays.wake()
 
     def leave(self) -> None:
         """The client is gone: its leases go to others."""
@@ -118,6 +144,7 @@ class Requests:
             raise ProtocolError(
                 f"protocol version {message.version}; this node speaks {PROTOCOL_VERSION}"
             )
+        self._client = message.client
         self._send(self._services.welcome())
 
     def _ping(self, message: m.Ping) -> None:
@@ -144,13 +171,27 @@ class Requests:
             self._answer(m.GetReply(message.request, ""))
             return
         one = found.stored.batch.select([found.index])
+        one = one.with_due(found.due_ms.to_bytes(8, "little", signed=True))
         published_ms = found.stored.published_ms
         self._answer(m.GetReply(message.request, found.state, found.offset, published_ms, one.blob))
+
+    def _change(self, message: m.Change) -> None:
+        if message.due_ms is not None and message.due_ms > MAX_TIME_MS:
+            raise InvalidArgument(f"schedule_ts {message.due_ms} is after {MAX_TIME_MS} ms")
+
+        def told(outcome: Change | ChronosError) -> None:
+            if isinstance(outcome, ChronosError):
+                self._fail(message, outcome)
+            else:
+                self._send(m.Changed(message.request, outcome))
+
+        partition = self._broker.partition(message.topic, message.partition)
+        partition.change(message.message_id, message.due_ms, told)
 
     def _ack(self, message: m.Ack) -> None:
         subscription = self._subscription(message.subscription)
         partition = self._broker.partition(subscription.topic, message.partition)
-        partition.dispatcher.ack(subscription.group, _runs(message.runs), self._done(message))
+        partition.dispatcher.ack(subscription.group, decode_runs(message.runs), self._done(message))
 
     def _nack(self, message: m.Nack) -> None:
         subscription = self._subscription(message.subscription)
@@ -184,6 +225,9 @@ class Requests:
             self._services.consumers.leave(subscription)
         self._answer(m.Done(message.request))
 
+    def _replay(self, message: m.Replay) -> None:
+        self._answer(self._replays.open(message))
+
     def _list_topics(self, message: m.ListTopics) -> None:
         topics = [_topic(info) for info in self._broker.topics()]
         self._answer(m.TopicsReply(message.request, topics))
@@ -201,7 +245,9 @@ class Requests:
         if message.subscription in self._subscriptions:
             raise Conflict(f"this connection has a subscription {message.subscription} already")
         consumers = self._services.consumers
-        subscription = Subscription(consumers.next_member_id(), message, self._send, self._has_room)
+        subscription = Subscription(
+            consumers.next_member_id(), message, self._client, self._send, self._has_room
+        )
         self._subscriptions[message.subscription] = subscription
         try:
             await consumers.join(subscription, self._done(message))
@@ -231,8 +277,8 @@ class Requests:
 
     def _fail(self, message: Any, error: ChronosError | WalError) -> None:
         if isinstance(error, WalError):
-            logger.error("a request met a damaged log: %s", error)
-            error = ChronosError(f"the log is damaged: {error}")
+            logger.warning("a request failed in the log: %s", error)
+            error = faults.of_log(error)
         self._answer(
             m.Failed(message.request, error.code, error.message, error.retryable, error.details)
         )
@@ -244,26 +290,6 @@ def _published(request: int, placement: Placement) -> m.Published:
     assert placement.duplicates is not None
     offsets = array("q", placement.offsets).tobytes()
     return m.Published(request, placement.first_offset, offsets, bytes(placement.duplicates))
-
-
-def _runs(raw: memoryview) -> list[tuple[int, int]]:
-    """The runs of an Ack.
-
-    Raises:
-        ProtocolError: not pairs of positions, or a run that ends before it begins.
-        InvalidArgument: too many.
-    """
-    if len(raw) % 16:
-        raise ProtocolError(f"runs of {len(raw)} bytes are not pairs of i64")
-    if len(raw) > 16 * MAX_ACK_RUNS:
-        raise InvalidArgument(
-            f"{len(raw) // 16} runs in one Ack; at most {MAX_ACK_RUNS} are allowed"
-        )
-    flat = raw.cast("q").tolist()
-    runs = list(zip(flat[0::2], flat[1::2], strict=True))
-    if any(not 0 <= start < stop for start, stop in runs):
-        raise ProtocolError("a run of positions must not be empty or negative")
-    return runs
 
 
 def _topic(info: TopicInfo) -> m.TopicInfo:

@@ -8,25 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
 
 from chronosdb.node.due import Due
 from chronosdb.node.reader import EventReader, Stored
-from chronosdb.node.state import PartitionState
+from chronosdb.node.standing import Standing, standing
+from chronosdb.node.state import GroupState, PartitionState
 from chronosdb.wal import Draft
 from chronosdb.wire import EventBatch
 from chronosdb.wire.errors import ChronosError
-
-
-class Standing(StrEnum):
-    """Where a stored event stands."""
-
-    PENDING = "pending"
-    FIRED = "fired"
-    CANCELLED = "cancelled"
 
 
 @dataclass(slots=True)
@@ -41,8 +33,8 @@ class Staging:
     #: Published in this group, in offset order.
     published: list[Stored] = field(default_factory=list)
     ids: dict[bytes, int] = field(default_factory=dict)
-    #: Groups created in this group of writes.
-    groups: set[str] = field(default_factory=set)
+    #: Consumer groups that begin, begin again (True) or end (False) in this group of writes.
+    groups: dict[str, bool] = field(default_factory=dict)
     #: Published in this group and due already, in offset order: they fire with it.
     due: list[Due] = field(default_factory=list)
     #: Cancelled or rescheduled in this group, though the wheel may say that they are due.
@@ -63,10 +55,18 @@ class Staging:
             return earlier
         return [e if e is not None else k for e, k in zip(earlier, known, strict=True)]
 
+    def has_group(self, name: str) -> bool:
+        """Whether the consumer group will exist."""
+        return self.groups.get(name, name in self.state.groups)
+
+    def goes_on(self, name: str, group: GroupState) -> bool:
+        """Whether the consumer group is still the one that it was when it had this state."""
+        return name not in self.groups and self.state.groups.get(name) is group
+
     def stored(self, offset: int) -> Stored:
         """The batch that holds `offset`, on disk or in this group."""
         for stored in self.published:
-            if stored.first_offset <= offset < stored.stop:
+            if stored.start <= offset < stored.stop:
                 return stored
         return self.reader.stored(offset)
 
@@ -74,14 +74,10 @@ class Staging:
         """Where the event at `offset` will stand when this group is applied, so far."""
         if offset in self.withdrawn:
             return self.withdrawn[offset]
-        timers = self.state.timers
-        if offset in timers.cancelled:
-            return Standing.CANCELLED
-        if offset in timers.pending:
-            return Standing.PENDING
-        here = any(s.first_offset <= offset < s.stop for s in self.published)
-        fires_now = any(offset in due.offsets for due in self.due)
-        return Standing.PENDING if here and not fires_now else Standing.FIRED
+        if any(s.start <= offset < s.stop for s in self.published):
+            fires_now = any(offset in due.offsets for due in self.due)
+            return Standing.FIRED if fires_now else Standing.PENDING
+        return standing(self.state.timers, offset)
 
     def remaining(self, expired: Due) -> Due:
         """`expired` without what this group withdraws."""
@@ -99,7 +95,7 @@ class Staging:
         due_ms = np.frombuffer(batch.due, np.int64)
         past = np.flatnonzero(due_ms <= self.now_ms)
         if len(past):
-            self.due.append(Due(due_ms[past], past + stored.first_offset))
+            self.due.append(Due(due_ms[past], past + stored.start))
 
 
 class Proposal(Protocol):

@@ -32,7 +32,7 @@ _GROUPS: Final = b"group:"
 _IDS: Final = b"id:"
 _TIMERS: Final = b"timer:"
 #: Raised whenever the layout of the views changes: older ones are then rebuilt.
-_VIEWS_VERSION: Final = 1
+_VIEWS_VERSION: Final = 2
 
 
 class _Meta(msgspec.Struct, frozen=True, array_like=True):
@@ -46,16 +46,19 @@ class _Meta(msgspec.Struct, frozen=True, array_like=True):
 class _SavedGroup(msgspec.Struct, frozen=True, array_like=True):
     cursor: bytes
     retries: list[tuple[int, int, int]]
+    since_ms: int
 
 
 @dataclass(slots=True)
 class GroupState:
-    """A group's durable progress in one partition."""
+    """A group's durable progress in one partition; a group that begins again gets a new one."""
 
     #: Settled positions. Invariant (I7): never goes back, except by a GROUP record (reset).
     cursor: Cursor
     #: Failed deliveries to try again. Invariant: none of them is settled.
     retries: dict[int, Retry] = field(default_factory=dict)
+    #: Log time at which it began, or began again: tells its successive lives apart.
+    since_ms: int = 0
 
     def settle(self, start: int, stop: int) -> None:
         """Positions `start` … `stop` - 1 need no more deliveries."""
@@ -80,6 +83,8 @@ class PartitionState:
         self.dedup = DedupIndex(store.namespaced(_IDS))
         self.timers = Timers(store.namespaced(_TIMERS), now_ms)
         self.groups: dict[str, GroupState] = {}
+        #: Groups that ended since the last checkpoint began; rows of them may be in the store.
+        self._ended: set[str] = set()
         self.epoch = 0
         #: Invariant: the views are a function of exactly the records below this.
         self.applied_lsn = 0
@@ -111,8 +116,7 @@ class PartitionState:
                 for row in retries.rows:
                     self.groups[retries.group].retry(row)
             case Kind.GROUP:
-                created = records.read_group(record)
-                self.groups[created.group] = GroupState(Cursor(created.start))
+                self._apply_group(records.read_group(record), record.ts_ms)
             case Kind.CANCEL:
                 self.timers.cancel(records.read_cancel(record))
             case Kind.MOVE:
@@ -121,6 +125,13 @@ class PartitionState:
                 pass
             case _:
                 raise UnknownRecord(record)
+
+    def _apply_group(self, body: records.Group, ts_ms: int) -> None:
+        if body.start == records.ENDED:
+            self._ended.add(body.group)
+            self.groups.pop(body.group, None)
+        else:
+            self.groups[body.group] = GroupState(Cursor(body.start), since_ms=ts_ms)
 
     def recover(self) -> int:
         """Bring the views up to the end of the log; returns how many records were applied."""
@@ -141,8 +152,8 @@ class PartitionState:
     def slide_window(self, since_ms: int) -> None:
         """Ids published before `since_ms` (log time) may be used again."""
         try:
-            self.window_lsn = self._log.find_time(since_ms)
-            self.dedup.floor = self._log.read(self.window_lsn).offset
+            first = self._log.at_time(since_ms)
+            self.window_lsn, self.dedup.floor = first.lsn, first.offset
         except OutOfRange:
             self.window_lsn, self.dedup.floor = self._log.end_lsn, self._log.next_offset
 
@@ -161,7 +172,9 @@ class PartitionState:
         )
         low, high = self.timers.stale_rows()
         stale = (_TIMERS + low, _TIMERS + high)
-        return Checkpoint(self._store, puts, collect, stale, self.applied_lsn)
+        ended = [_GROUPS + name.encode() for name in self._ended - self.groups.keys()]
+        self._ended.clear()
+        return Checkpoint(self._store, puts, chain(collect, ended), stale, self.applied_lsn)
 
     def end_checkpoint(self, checkpoint: Checkpoint) -> None:
         """The checkpoint is in the store."""
@@ -173,8 +186,8 @@ class PartitionState:
         if isinstance(value, Fired):
             self.timers.fire(value.due.offsets)
         else:
-            self.dedup.add(value.batch.ids(), value.first_offset)
-            self.timers.publish(np.frombuffer(value.batch.due, np.int64), value.first_offset)
+            self.dedup.add(value.batch.ids(), value.start)
+            self.timers.publish(np.frombuffer(value.batch.due, np.int64), value.start)
 
     def _expired_ids(self, start_lsn: int, stop_lsn: int) -> Iterator[bytes]:
         """Keys of ids that have left the window. Reads the log when iterated."""
@@ -199,6 +212,7 @@ class PartitionState:
             self.groups[key[len(_GROUPS) :].decode()] = GroupState(
                 Cursor.from_bytes(saved.cursor),
                 {position: Retry(attempt, due) for position, attempt, due in saved.retries},
+                saved.since_ms,
             )
         return True
 
@@ -207,12 +221,13 @@ class PartitionState:
         self._store.delete_range(b"", b"\xff")
         self.timers.clear()
         self.groups.clear()
+        self._ended.clear()
         self.epoch = self.applied_lsn = self.saved_lsn = self.collected_lsn = 0
 
     def _saved_groups(self) -> Iterator[tuple[bytes, bytes]]:
         for name, group in self.groups.items():
             retries = [(p, retry.attempt, retry.due_ms) for p, retry in group.retries.items()]
-            saved = _SavedGroup(group.cursor.to_bytes(), retries)
+            saved = _SavedGroup(group.cursor.to_bytes(), retries, group.since_ms)
             yield _GROUPS + name.encode(), msgspec.msgpack.encode(saved)
 
 

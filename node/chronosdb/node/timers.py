@@ -26,6 +26,7 @@ _ROW_KEY: Final = struct.Struct(">QQ")
 _PENDING_KEY: Final = b"pending"
 _CANCELLED_KEY: Final = b"cancelled"
 _MOVED_KEY: Final = b"moved"
+_OVER: Final = b"over:"
 _ROWS: Final = b"row:"
 _ROWS_END: Final = b"row;"
 
@@ -47,6 +48,9 @@ class Timers:
         self.cancelled = PendingSet()
         #: Rescheduled events that are still pending, and when they are due now.
         self.moved: dict[int, int] = {}
+        #: Rescheduled events that are over, and when they were due: rows of the store, in the end.
+        self._over: dict[int, int] = {}
+        self._saving_over: dict[int, int] = {}
         self.wheel = Wheel(self._started_ms)
         #: Published since the last `place`. Most of a backlog fires at once and never needs a slot.
         self._incoming: list[Due] = []
@@ -77,6 +81,14 @@ class Timers:
         """These pending offsets are due at other times now."""
         self.moved.update(zip(due.offsets.tolist(), due.due_ms.tolist(), strict=True))
         self._incoming.append(due)
+
+    def due_of(self, offset: int) -> int | None:
+        """When a rescheduled event is due, or was; None: at the time that it was published with."""
+        for known in (self.moved, self._over, self._saving_over):
+            if offset in known:
+                return known[offset]
+        raw = self._store.get(_OVER + offset.to_bytes(8, "big"))
+        return None if raw is None else int.from_bytes(raw, "little", signed=True)
 
     def place(self) -> None:
         """Put what was published or moved, and not fired since, into the wheel."""
@@ -136,18 +148,24 @@ class Timers:
         """The rows to write for a checkpoint at `lsn`; they stay visible until it has ended."""
         assert not self._saving
         self._saving, self._unsaved = self._unsaved, []
+        self._saving_over, self._over = self._over, {}
         return iter(
             [
                 (_PENDING_KEY, self.pending.to_bytes()),
                 (_CANCELLED_KEY, self.cancelled.to_bytes()),
                 (_MOVED_KEY, msgspec.msgpack.encode(self.moved)),
                 *_rows(self._valid(joined(self._saving)), lsn),
+                *(
+                    (_OVER + offset.to_bytes(8, "big"), due.to_bytes(8, "little", signed=True))
+                    for offset, due in self._saving_over.items()
+                ),
             ]
         )
 
     def end_checkpoint(self) -> None:
         """The rows of `begin_checkpoint` are in the store."""
         self._saving = []
+        self._saving_over = {}
 
     def stale_rows(self) -> tuple[bytes, bytes]:
         """The key range of rows in which every timer has fired."""
@@ -163,8 +181,8 @@ class Timers:
     def _end(self, offsets: Int64s) -> None:
         self.pending.discard_many(offsets)
         if self.moved:
-            for offset in offsets.tolist():
-                self.moved.pop(offset, None)
+            for offset in self.moved.keys() & set(offsets.tolist()):
+                self._over[offset] = self.moved.pop(offset)
 
     def _valid(self, due: Due) -> Due:
         """Those that are pending at just this time; each once."""

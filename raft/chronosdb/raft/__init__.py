@@ -5,15 +5,20 @@ what readers see. Holds no event loop, socket, thread, clock or randomness: see 
 """
 
 from chronosdb.raft.commands import (
+    AdvanceSchedules,
     BumpEpochs,
     Command,
     CreateTopic,
     DeleteGroup,
+    DeleteSchedule,
     DeleteTopic,
     Noop,
+    PauseSchedule,
     PutGroup,
+    PutSchedule,
     RegisterNode,
     Request,
+    ResumeSchedule,
 )
 from chronosdb.raft.core import Random
 from chronosdb.raft.errors import (
@@ -31,18 +36,20 @@ from chronosdb.raft.result import Result, Status
 from chronosdb.raft.settings import GROUP_SETTINGS, TOPIC_SETTINGS, Settings
 from chronosdb.raft.storage import File, Storage
 from chronosdb.raft.transport import Message, NoPeers, Transport
-from chronosdb.raft.view import NOBODY, ClusterView, GroupInfo, NodeInfo, TopicInfo
+from chronosdb.raft.view import NOBODY, ClusterView, GroupInfo, NodeInfo, ScheduleInfo, TopicInfo
 
 __all__ = [
     "GROUP_SETTINGS",
     "NOBODY",
     "TOPIC_SETTINGS",
+    "AdvanceSchedules",
     "BadMessageError",
     "BumpEpochs",
     "ClusterView",
     "Command",
     "CreateTopic",
     "DeleteGroup",
+    "DeleteSchedule",
     "DeleteTopic",
     "File",
     "GroupInfo",
@@ -55,7 +62,9 @@ __all__ = [
     "Options",
     "Outcome",
     "OutcomeUnknownError",
+    "PauseSchedule",
     "PutGroup",
+    "PutSchedule",
     "RaftError",
     "Random",
     "RefusedError",
@@ -63,6 +72,8 @@ __all__ = [
     "Replica",
     "Request",
     "Result",
+    "ResumeSchedule",
+    "ScheduleInfo",
     "Settings",
     "Status",
     "Storage",

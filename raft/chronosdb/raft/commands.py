@@ -70,12 +70,65 @@ class BumpEpochs:
 
 
 @dataclass(frozen=True, slots=True)
+class PutSchedule:
+    """Creates a schedule, or replaces one that differs. What it says is opaque: `definition`.
+
+    It begins after `now_ms`, the wall clock of whoever asks.
+    """
+
+    name: str
+    topic: str
+    definition: bytes
+    paused: bool
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSchedule:
+    """Idempotent."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeSchedule:
+    """Idempotent: one that is not paused goes on as it is, else it begins again after `now_ms`."""
+
+    name: str
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSchedule:
+    """Removes it; what is put under the name later is another generation."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceSchedules:
+    """Notes how far schedules have got: "name/generation" → the newest occurrence that is done."""
+
+    marks: Settings
+
+
+@dataclass(frozen=True, slots=True)
 class Noop:
     """Changes nothing. Once its result arrives, all that was committed before is in the view."""
 
 
+ScheduleCommand: TypeAlias = (
+    PutSchedule | PauseSchedule | ResumeSchedule | DeleteSchedule | AdvanceSchedules
+)
 Command: TypeAlias = (
-    CreateTopic | DeleteTopic | PutGroup | DeleteGroup | RegisterNode | BumpEpochs | Noop
+    CreateTopic
+    | DeleteTopic
+    | PutGroup
+    | DeleteGroup
+    | RegisterNode
+    | BumpEpochs
+    | ScheduleCommand
+    | Noop
 )
 
 #: op on the wire -> the command and the exact types of its fields, in order.
@@ -86,6 +139,11 @@ _OPS: dict[str, tuple[type[Command], tuple[type, ...]]] = {
     "delete_group": (DeleteGroup, (str, str)),
     "register_node": (RegisterNode, (str, str, int)),
     "bump_epochs": (BumpEpochs, (str,)),
+    "put_schedule": (PutSchedule, (str, str, bytes, bool, int)),
+    "pause_schedule": (PauseSchedule, (str,)),
+    "resume_schedule": (ResumeSchedule, (str, int)),
+    "delete_schedule": (DeleteSchedule, (str,)),
+    "advance_schedules": (AdvanceSchedules, (dict,)),
     "noop": (Noop, ()),
 }
 _OP_OF = {command: op for op, (command, _) in _OPS.items()}
@@ -168,5 +226,5 @@ def _is_settings(settings: dict[Any, Any]) -> bool:
     return all(type(key) is str and type(value) is int for key, value in settings.items())
 
 
-def _plain(value: str | int | Settings) -> str | int | dict[str, int]:
-    return value if isinstance(value, str | int) else dict(value)
+def _plain(value: str | int | bytes | Settings) -> str | int | bytes | dict[str, int]:
+    return value if isinstance(value, str | int | bytes) else dict(value)

@@ -13,6 +13,15 @@ PARTITIONS_MAX = 100_000
 GROUPS_MAX = 100_000
 NODES_MAX = 1_000
 ADDRESS_CHARS_MAX = 255
+SCHEDULES_MAX = 10_000
+#: An event's id is the schedule's name, its generation and a time, and must not pass 128 bytes.
+SCHEDULE_NAME_CHARS_MAX = 80
+#: A payload of 16 KiB and what goes with it.
+SCHEDULE_BYTES_MAX = 24 * 1024
+#: All of them together are in memory and in every snapshot.
+SCHEDULE_BYTES_TOTAL_MAX = 64 * 1024 * 1024
+#: Schedules whose progress one command may note: it then fits COMMAND_BYTES_MAX.
+SCHEDULE_MARKS_MAX = 256
 CLIENT_ID_CHARS_MAX = 128
 
 #: The largest integer that survives a trip through JSON; bounds times, sequences and settings.

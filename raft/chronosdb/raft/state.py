@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, assert_never
+from typing import Any
 
 from chronosdb.raft import limits
 from chronosdb.raft.commands import (
@@ -21,20 +21,23 @@ from chronosdb.raft.commands import (
     DeleteTopic,
     Noop,
     PutGroup,
+    PutSchedule,
     RegisterNode,
     Request,
+    ScheduleCommand,
     decode,
 )
 from chronosdb.raft.errors import UnsupportedCommandError
 from chronosdb.raft.names import address_problem, name_problem, quoted
 from chronosdb.raft.placement import spread
 from chronosdb.raft.result import Result, Status
+from chronosdb.raft.schedules import Schedules
 from chronosdb.raft.sessions import Sessions
 from chronosdb.raft.settings import GROUP_SETTINGS, TOPIC_SETTINGS, frozen, settings_problem
 from chronosdb.raft.view import NOBODY, ClusterView, GroupInfo, NodeInfo, TopicInfo
 
 GROUP_MODES = ("ordered", "shared")
-_IMAGE_VERSION = 1
+_IMAGE_VERSION = 2
 _log = logging.getLogger(__name__)
 
 
@@ -56,6 +59,8 @@ class ClusterState:
         #: Invariant: the topic of every key is in `_topics`.
         self._groups: dict[tuple[str, str], GroupInfo] = {}
         self._nodes: dict[str, NodeInfo] = {}
+        #: Invariant: the topic of each is in `_topics`.
+        self._schedules = Schedules()
         self._sessions = Sessions()
         #: Derived from the above; None when it has to be built again.
         self._view: ClusterView | None = None
@@ -69,6 +74,8 @@ class ClusterState:
                 topics=MappingProxyType(dict(self._topics)),
                 groups=MappingProxyType(dict(self._groups)),
                 nodes=MappingProxyType(dict(self._nodes)),
+                next_topic_id=self._next_topic_id,
+                schedules=self._schedules.view,
             )
         return self._view
 
@@ -113,7 +120,8 @@ class ClusterState:
                 return self._bump_epochs(command)
             case Noop():
                 return Result(Status.OK)
-        assert_never(command)
+            case _:
+                return self._change_schedules(command)
 
     def _create_topic(self, c: CreateTopic) -> Result:
         problem = (
@@ -154,6 +162,7 @@ class ClusterState:
         self._partition_count -= topic.partitions
         for key in [key for key in self._groups if key[0] == c.name]:
             del self._groups[key]
+        self._schedules.delete_of_topic(c.name)
         self._changed()
         return Result(Status.OK, id=topic.id)
 
@@ -223,6 +232,15 @@ class ClusterState:
                 self._changed()
         return Result(Status.OK)
 
+    def _change_schedules(self, c: ScheduleCommand) -> Result:
+        if isinstance(c, PutSchedule) and c.topic not in self._topics:
+            return _missing_topic(c.topic)
+        before = self._schedules.view
+        result = self._schedules.apply(c, self._index)
+        if self._schedules.view is not before:
+            self._changed()
+        return result
+
     def _changed(self) -> None:
         self._version = self._index
         self._view = None
@@ -244,13 +262,16 @@ class ClusterState:
                 for g in self._groups.values()
             ],
             self._sessions.to_plain(),
+            self._schedules.to_plain(),
         ]
 
     def restore(self, plain: list[Any]) -> None:
         """Become the state that `to_plain` described; raises ValueError for another version."""
         version, *rest = plain
-        if version != _IMAGE_VERSION:
-            raise ValueError(f"state version {version}; this version reads {_IMAGE_VERSION}")
+        if version not in {1, _IMAGE_VERSION}:
+            raise ValueError(f"state version {version}; this version reads 1 to {_IMAGE_VERSION}")
+        # Version 1 had no schedules.
+        schedules = rest.pop() if version > 1 else []
         self.clock_ms, self._version, self._next_topic_id, nodes, topics, groups, sessions = rest
         self._nodes = {n[0]: NodeInfo(*n) for n in nodes}
         self._topics = {
@@ -263,6 +284,7 @@ class ClusterState:
         }
         self._partition_count = sum(t.partitions for t in self._topics.values())
         self._sessions = Sessions.from_plain(sessions)
+        self._schedules = Schedules.from_plain(schedules)
         self._view = None
 
 

@@ -50,6 +50,22 @@ class NodeInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleInfo:
+    """A recurring schedule; what it says is opaque here."""
+
+    name: str
+    topic: str
+    definition: bytes
+    paused: bool
+    #: Log index of the command that made it so. Invariant: only ever grows, also over a deletion.
+    generation: int
+    #: When it was put, by the clock of the node that was asked.
+    put_ms: int
+    #: Occurrences up to this one are done. Invariant: within a generation it never goes back.
+    done_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterView:
     """The whole cluster as of log index `version`, the last that changed any of it."""
 
@@ -58,3 +74,6 @@ class ClusterView:
     #: Keyed by (topic, group).
     groups: Mapping[tuple[str, str], GroupInfo]
     nodes: Mapping[str, NodeInfo]
+    #: Above the id of every topic that ever was.
+    next_topic_id: int
+    schedules: Mapping[str, ScheduleInfo]

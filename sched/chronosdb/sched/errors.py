@@ -13,3 +13,7 @@ class PolicyError(SchedError):
 
 class CorruptStateError(SchedError):
     """Stored bytes are not a cursor or pending set of this version: rebuild the view from the log."""
+
+
+class RecurrenceError(SchedError):
+    """Not a cron expression, time zone or other rule of recurrence; the message says what is wrong."""

@@ -102,6 +102,11 @@ class GroupQueue:
         """What waits for another attempt, by position: save it to keep attempts over a restart."""
         return self._retries.view()
 
+    @property
+    def leased(self) -> int:
+        """How many positions are in flight, whoever holds them."""
+        return len(self._leases)
+
     def parked(self) -> list[Run]:
         """The positions to be dead-lettered that are not settled yet."""
         return list(self._parked)

@@ -78,10 +78,6 @@ class ReadyQueue:
             run = self._runs.pop().merged(run)
         self._runs.append(run)
 
-    def count_due(self, now_ms: int) -> int:
-        """How many have `due_ms <= now_ms`."""
-        return sum(run.count_due(now_ms) for run in self._runs)
-
     def next_due_ms(self) -> int | None:
         """The earliest due time held."""
         return min((int(run.due_ms[run.taken]) for run in self._runs), default=None)

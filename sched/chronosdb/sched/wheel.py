@@ -92,9 +92,8 @@ class Wheel:
         """
         assert 0 <= now_ms <= TIME_MAX_MS
         assert limit > 0
-        wanted = limit - self._ready.count_due(now_ms)
-        if wanted > 0:
-            self._turn(now_ms, wanted)
+        # Ready ones are due by the wheel's time: if not by now_ms, nothing in the wheel is either.
+        self._turn(now_ms, limit - len(self._ready))
         return self._ready.pop(now_ms, limit)
 
     def next_wakeup_ms(self) -> int | None:
@@ -152,6 +151,7 @@ class Wheel:
                 self._time_ms = max(self._time_ms, now_ms)
                 break
             level, slot, start_ms = first
+            assert start_ms > self._time_ms
             end_ms = start_ms + (1 << level.shift) - 1
             tail, ring = level.pop(slot)
             self._held -= len(tail) // TIMER_BYTES

@@ -79,6 +79,9 @@ class Disk(Protocol):
     def unlink(self, path: str) -> None:
         """Removes a file; durable after ``fsync_dir``."""
 
+    def rmdir(self, path: str) -> None:
+        """Removes an empty directory; durable after ``fsync_dir`` of its parent."""
+
     def fsync_dir(self, path: str) -> None:
         """Makes the names in a directory durable."""
 

@@ -218,17 +218,22 @@ class Log:
         """
         return self._reader.scan(start_lsn, stop_lsn)
 
-    def find_offset(self, offset: int) -> int:
-        """LSN of the record that adds this event offset. Raises OutOfRange if none does."""
-        return self._reader.find_offset(offset)
+    def at_offset(self, offset: int) -> Record:
+        """The record that adds this event offset.
 
-    def find_position(self, position: int) -> int:
-        """LSN of the record that adds this delivery position. Raises OutOfRange if none does."""
-        return self._reader.find_position(position)
+        Raises:
+            OutOfRange: none does.
+            DamagedRecord: it, or what leads to it, is damaged.
+        """
+        return self._reader.at_offset(offset)
 
-    def find_time(self, ts_ms: int) -> int:
-        """LSN of the first record not before ``ts_ms``. Raises OutOfRange if all are before."""
-        return self._reader.find_time(ts_ms)
+    def at_position(self, position: int) -> Record:
+        """The record that adds this delivery position; raises as ``at_offset``."""
+        return self._reader.at_position(position)
+
+    def at_time(self, ts_ms: int) -> Record:
+        """The first record not before ``ts_ms``; raises as ``at_offset``."""
+        return self._reader.at_time(ts_ms)
 
     def close(self) -> None:
         """Syncs, gives unused space back, and notes how far the log is durable. Idempotent.

@@ -111,8 +111,8 @@ class LogReader:
             )
         return self._scan(start, stop, self._options.scan_bytes)
 
-    def find_offset(self, offset: int) -> int:
-        """LSN of the record that adds this offset. Raises OutOfRange if none does."""
+    def at_offset(self, offset: int) -> Record:
+        """The record that adds this offset. Raises OutOfRange if none does."""
         tail = self.tail
         if not self.start.offset <= offset < tail.offset:
             raise OutOfRange(
@@ -122,8 +122,8 @@ class LogReader:
             tail.lsn, "offset", offset, lambda record: record.offset + record.offsets > offset
         )
 
-    def find_position(self, position: int) -> int:
-        """LSN of the record that adds this position. Raises OutOfRange if none does."""
+    def at_position(self, position: int) -> Record:
+        """The record that adds this position. Raises OutOfRange if none does."""
         tail = self.tail
         if not self.start.position <= position < tail.position:
             raise OutOfRange(
@@ -136,8 +136,8 @@ class LogReader:
             lambda record: record.position + record.positions > position,
         )
 
-    def find_time(self, ts_ms: int) -> int:
-        """LSN of the first record not before ``ts_ms``. Raises OutOfRange if all are before."""
+    def at_time(self, ts_ms: int) -> Record:
+        """The first record not before ``ts_ms``. Raises OutOfRange if all are before."""
         tail = self.tail
         if ts_ms > tail.ts_ms or tail.lsn == self.start.lsn:
             raise OutOfRange(f"the log has no record at or after {ts_ms} ms")
@@ -150,7 +150,7 @@ class LogReader:
 
     def _find(
         self, tail_lsn: int, column: Column, at_most: int, hit: Callable[[Record], bool]
-    ) -> int:
+    ) -> Record:
         """Scans for a hit from the last indexed record whose ``column`` is not above ``at_most``.
 
         Columns never decrease along the log, so a record that is a hit does not lie before that.
@@ -161,7 +161,7 @@ class LogReader:
         lsn = index.floor(column, at_most)
         for record in self._scan(lsn, tail_lsn, _READ_BYTES):
             if hit(record):
-                return record.lsn
+                return record
         raise DamagedRecord(lsn, f"the records from here on do not lead to {column} {at_most}")
 
     def _scan(self, lsn: int, stop: int, chunk: int) -> Iterator[Record]:

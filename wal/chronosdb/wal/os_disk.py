@@ -142,6 +142,10 @@ class OsDisk:
         """Removes the file."""
         Path(path).unlink()
 
+    def rmdir(self, path: str) -> None:
+        """Removes the directory."""
+        Path(path).rmdir()
+
     def fsync_dir(self, path: str) -> None:
         """Syncs the directory."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

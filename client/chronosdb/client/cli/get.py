@@ -25,12 +25,13 @@ def get(app: App, topic: str, message_id: str, key: str | None) -> None:
     if event is None:
         raise Failure(f'topic "{topic}" has no event "{message_id}"', Exit.NOT_FOUND)
     if app.json:
-        app.output.json(_as_json(topic, event))
+        app.output.json(event_as_json(topic, event))
     else:
         app.output.text([f"{name:<13}{value}" for name, value in _as_rows(topic, event)])
 
 
-def _as_json(topic: str, event: StoredEvent) -> dict[str, Any]:
+def event_as_json(topic: str, event: StoredEvent) -> dict[str, Any]:
+    """The event as `--json` shows it."""
     return {
         "topic": topic,
         "message_id": event.message_id,

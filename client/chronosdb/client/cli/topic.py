@@ -1,4 +1,4 @@
-"""`chronos topic`: create, list, show."""
+"""`chronos topic`: create, list, show, delete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chronosdb.client.cli.values import format_time
 
 @click.group(cls=Group)
 def topic() -> None:
-    """Create topics and look at them."""
+    """Create topics, look at them, delete them."""
 
 
 @topic.command()
@@ -44,6 +44,21 @@ def list_topics(app: App) -> None:
 def show(app: App, name: str) -> None:
     """Show the topic NAME: partitions, settings, who leads what."""
     _show(app, app.run(lambda db: db.topic(name)))
+
+
+@topic.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@pass_app
+def delete(app: App, name: str, yes: bool) -> None:
+    """Delete the topic NAME with its groups and all its events, for good."""
+    if not yes:
+        click.confirm(f'Delete topic "{name}" and all its events for good?', abort=True)
+    app.run(lambda db: db.delete_topic(name))
+    if app.json:
+        app.output.json({"topic": name, "deleted": True})
+    else:
+        app.output.text([f'topic "{name}" was deleted'])
 
 
 def _show(app: App, info: TopicInfo) -> None:

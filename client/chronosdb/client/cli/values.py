@@ -48,6 +48,20 @@ def format_time(ms: int) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def format_age(ms: int) -> str:
+    """A duration to look at, such as 850ms, 4.2s, 12m 30s, 3h 20m or 2d 4h."""
+    seconds, minutes = ms // 1000, ms // 60_000
+    if ms < 1000:
+        return f"{ms}ms"
+    if seconds < 60:
+        return f"{ms / 1000:.1f}s"
+    if minutes < 60:
+        return f"{minutes}m {seconds % 60}s"
+    if minutes < 24 * 60:
+        return f"{minutes // 60}h {minutes % 60}m"
+    return f"{minutes // (24 * 60)}d {minutes // 60 % 24}h"
+
+
 def bytes_fields(name: str, value: bytes | None) -> dict[str, str | None]:
     """`{name: text}`, or `{name_b64: base64}` when the bytes are not UTF-8."""
     if value is None:

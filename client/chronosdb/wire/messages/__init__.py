@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from chronosdb.wire.messages.base import (
+    Answer,
     Count,
     Credits,
     Key,
@@ -33,9 +34,62 @@ from chronosdb.wire.messages.consuming import (
     Subscribe,
     Unsubscribe,
 )
+from chronosdb.wire.messages.dead_letters import (
+    REDRIVE_GROUP,
+    DeadLettersPage,
+    ListDeadLetters,
+    SettleDeadLetters,
+)
 from chronosdb.wire.messages.events import Get, GetReply, Publish, Published
+from chronosdb.wire.messages.groups import (
+    DeleteGroup,
+    DescribeGroup,
+    GroupInfo,
+    GroupMember,
+    GroupMove,
+    GroupMoved,
+    GroupPartition,
+    GroupReply,
+    GroupsReply,
+    GroupSummary,
+    ListGroups,
+    ResetGroup,
+)
+from chronosdb.wire.messages.pending import (
+    CancelledWhere,
+    CancelWhere,
+    Change,
+    Changed,
+    Counted,
+    CountPending,
+    ListPending,
+    PendingPage,
+)
+from chronosdb.wire.messages.replay import (
+    Replay,
+    ReplayCredit,
+    Replayed,
+    ReplayEnd,
+    ReplayOpened,
+    ReplayPlace,
+)
+from chronosdb.wire.messages.schedules import (
+    DeleteSchedule,
+    GetSchedule,
+    ListSchedules,
+    PauseSchedule,
+    Preview,
+    PreviewSchedule,
+    PutSchedule,
+    Schedule,
+    ScheduleReply,
+    SchedulesPage,
+    ScheduleSpec,
+    Timetable,
+)
 from chronosdb.wire.messages.topics import (
     CreateTopic,
+    DeleteTopic,
     DescribeTopic,
     ListTopics,
     TopicInfo,
@@ -53,12 +107,32 @@ ClientMessage: TypeAlias = (
     | ListTopics
     | Publish
     | Get
+    | ListPending
+    | CountPending
+    | Change
+    | CancelWhere
     | Subscribe
     | Unsubscribe
     | Credit
     | Ack
+    | PutSchedule
+    | GetSchedule
+    | ListSchedules
+    | PauseSchedule
+    | DeleteSchedule
+    | PreviewSchedule
     | Nack
     | Extend
+    | ListGroups
+    | DescribeGroup
+    | ResetGroup
+    | DeleteGroup
+    | DeleteTopic
+    | ListDeadLetters
+    | SettleDeadLetters
+    | Replay
+    | ReplayCredit
+    | ReplayEnd
 )
 ServerMessage: TypeAlias = (
     Welcome
@@ -71,12 +145,26 @@ ServerMessage: TypeAlias = (
     | TopicsReply
     | Published
     | GetReply
+    | PendingPage
+    | Counted
+    | Changed
+    | CancelledWhere
+    | ScheduleReply
+    | SchedulesPage
+    | Preview
     | Deliver
+    | GroupsReply
+    | GroupReply
+    | GroupMoved
+    | DeadLettersPage
+    | ReplayOpened
+    | Replayed
+    | ReplayEnd
 )
 
 #: Tags of the messages that may be as large as a frame may be: those with columns, and the list of all
 #: topics, which only a client decodes.
-LARGE_TAGS: Final = frozenset({14, 20, 21, 23, 33, 34})
+LARGE_TAGS: Final = frozenset({14, 20, 21, 23, 25, 33, 34, 42, 46, 48, 51, 56, 57, 64})
 
 encode = msgspec.msgpack.Encoder().encode
 decode_from_client = msgspec.msgpack.Decoder(ClientMessage).decode
@@ -84,37 +172,81 @@ decode_from_server = msgspec.msgpack.Decoder(ServerMessage).decode
 
 __all__ = [
     "LARGE_TAGS",
+    "REDRIVE_GROUP",
     "Ack",
+    "Answer",
+    "CancelWhere",
+    "CancelledWhere",
+    "Change",
+    "Changed",
     "ClientMessage",
     "Closing",
     "Count",
+    "CountPending",
+    "Counted",
     "CreateTopic",
     "Credit",
     "Credits",
+    "DeadLettersPage",
+    "DeleteGroup",
+    "DeleteSchedule",
+    "DeleteTopic",
     "Deliver",
+    "DescribeGroup",
     "DescribeTopic",
     "Done",
     "Extend",
     "Failed",
     "Get",
     "GetReply",
+    "GetSchedule",
+    "GroupInfo",
+    "GroupMember",
+    "GroupMove",
+    "GroupMoved",
+    "GroupPartition",
+    "GroupReply",
+    "GroupSummary",
+    "GroupsReply",
     "Hello",
     "Key",
+    "ListDeadLetters",
+    "ListGroups",
+    "ListPending",
+    "ListSchedules",
     "ListTopics",
     "Message",
     "Millis",
     "Nack",
     "Name",
     "PartitionId",
+    "PauseSchedule",
+    "PendingPage",
     "Ping",
     "Pong",
+    "Preview",
+    "PreviewSchedule",
     "Publish",
     "Published",
+    "PutSchedule",
     "Reason",
+    "Replay",
+    "ReplayCredit",
+    "ReplayEnd",
+    "ReplayOpened",
+    "ReplayPlace",
+    "Replayed",
     "RequestId",
+    "ResetGroup",
+    "Schedule",
+    "ScheduleReply",
+    "ScheduleSpec",
+    "SchedulesPage",
     "ServerMessage",
+    "SettleDeadLetters",
     "Subscribe",
     "SubscriptionId",
+    "Timetable",
     "TopicInfo",
     "TopicReply",
     "TopicsReply",

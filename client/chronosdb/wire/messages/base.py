@@ -22,9 +22,14 @@ Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Millis: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Credits: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_CREDITS)]
 Reason: TypeAlias = Annotated[str, Meta(max_length=MAX_REASON_CHARS)]
-
 Key: TypeAlias = Annotated[bytes, Meta(min_length=1, max_length=MAX_KEY_BYTES)]
 
 
 class Message(Struct, frozen=True, array_like=True):
     """Base of all messages."""
+
+
+class Answer(Message, frozen=True, array_like=True):
+    """Base of the messages that answer a request: their first field is its number."""
+
+    request: RequestId

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from chronosdb.wire.limits import MAX_CLIENT_NAME_CHARS, MAX_TOKEN_CHARS
-from chronosdb.wire.messages.base import Message, Millis, Reason, RequestId
+from chronosdb.wire.messages.base import Answer, Message, Millis, Reason, RequestId
 
 
 class Hello(Message, frozen=True, array_like=True, tag=1):
@@ -34,10 +34,9 @@ class Ping(Message, frozen=True, array_like=True, tag=3):
     request: RequestId
 
 
-class Pong(Message, frozen=True, array_like=True, tag=4):
+class Pong(Answer, frozen=True, array_like=True, tag=4):
     """Answer to Ping, with the answerer's wall clock."""
 
-    request: RequestId
     server_ms: Millis
 
 
@@ -47,16 +46,13 @@ class Closing(Message, frozen=True, array_like=True, tag=5):
     reason: Reason
 
 
-class Done(Message, frozen=True, array_like=True, tag=6):
+class Done(Answer, frozen=True, array_like=True, tag=6):
     """The request succeeded and there is nothing more to say."""
 
-    request: RequestId
 
-
-class Failed(Message, frozen=True, array_like=True, tag=7):
+class Failed(Answer, frozen=True, array_like=True, tag=7):
     """The request failed; see `chronosdb.wire.errors` for the codes."""
 
-    request: RequestId
     code: str
     message: str
     retryable: bool

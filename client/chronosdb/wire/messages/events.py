@@ -7,7 +7,15 @@ from typing import Annotated
 from msgspec import Meta
 
 from chronosdb.wire.limits import MAX_MESSAGE_ID_BYTES
-from chronosdb.wire.messages.base import Count, Message, Millis, Name, PartitionId, RequestId
+from chronosdb.wire.messages.base import (
+    Answer,
+    Count,
+    Message,
+    Millis,
+    Name,
+    PartitionId,
+    RequestId,
+)
 
 
 class Publish(Message, frozen=True, array_like=True, tag=20):
@@ -19,14 +27,13 @@ class Publish(Message, frozen=True, array_like=True, tag=20):
     batch: memoryview
 
 
-class Published(Message, frozen=True, array_like=True, tag=21):
+class Published(Answer, frozen=True, array_like=True, tag=21):
     """The batch is on disk.
 
     `offsets` empty: event i has offset `first_offset` + i and none was a duplicate. Otherwise
     `offsets` is i64 per event and `duplicates` one byte (0 or 1) per event.
     """
 
-    request: RequestId
     first_offset: Count
     offsets: bytes = b""
     duplicates: bytes = b""
@@ -41,10 +48,9 @@ class Get(Message, frozen=True, array_like=True, tag=22):
     message_id: Annotated[bytes, Meta(min_length=1, max_length=MAX_MESSAGE_ID_BYTES)]
 
 
-class GetReply(Message, frozen=True, array_like=True, tag=23):
+class GetReply(Answer, frozen=True, array_like=True, tag=23):
     """The event (a batch of one) and where it stands; `state` empty: no such id."""
 
-    request: RequestId
     state: str
     offset: Count = 0
     published_ms: Millis = 0

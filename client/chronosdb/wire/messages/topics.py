@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from chronosdb.wire.limits import MAX_PARTITIONS_PER_TOPIC
-from chronosdb.wire.messages.base import Message, Name, RequestId
+from chronosdb.wire.messages.base import Answer, Message, Name, RequestId
 
 
 class TopicInfo(Struct, frozen=True, array_like=True):
@@ -42,16 +42,21 @@ class ListTopics(Message, frozen=True, array_like=True, tag=12):
     request: RequestId
 
 
-class TopicReply(Message, frozen=True, array_like=True, tag=13):
+class TopicReply(Answer, frozen=True, array_like=True, tag=13):
     """One topic; `created` says whether this request made it."""
 
-    request: RequestId
     topic: TopicInfo
     created: bool = False
 
 
-class TopicsReply(Message, frozen=True, array_like=True, tag=14):
+class TopicsReply(Answer, frozen=True, array_like=True, tag=14):
     """All topics, by name."""
 
-    request: RequestId
     topics: list[TopicInfo]
+
+
+class DeleteTopic(Message, frozen=True, array_like=True, tag=52):
+    """Delete a topic with its groups and events. Refused with `conflict` while it has consumers."""
+
+    request: RequestId
+    name: Name

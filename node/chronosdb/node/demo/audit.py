@@ -23,34 +23,30 @@ class Stored:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Fired:
-    """The log says at `fired_ms` that the event at `offset` is due."""
-
-    offset: int
-    fired_ms: int
-
-
 @dataclass(slots=True)
 class History:
-    """Everything that a partition's log tells about its events."""
+    """Everything that a partition's log tells about its events, and what in it breaks a promise."""
 
     report: VerifyReport
     #: In offset order.
     stored: list[Stored] = field(default_factory=list)
-    #: In position order.
-    fired: list[Fired] = field(default_factory=list)
+    #: Offset → due time of what is neither fired nor cancelled (I13).
+    pending: dict[int, int] = field(default_factory=dict)
+    fired: int = 0
     #: How far each group has settled.
     cursors: dict[str, Cursor] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+    #: Message id → offset.
+    _ids: dict[str, int] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
         """Take in the next record."""
         match record.kind:
             case Kind.PUBLISH:
-                self.stored += _events(record)
-            case Kind.FIRE:
-                offsets = records.read_due(record).offsets.tolist()
-                self.fired += [Fired(offset, record.ts_ms) for offset in offsets]
+                for event in _events(record):
+                    self._publish(event)
+            case Kind.FIRE | Kind.MOVE | Kind.CANCEL:
+                self._add_timers(record)
             case Kind.GROUP:
                 group = records.read_group(record)
                 self.cursors[group.group] = Cursor(group.start)
@@ -61,7 +57,46 @@ class History:
 
     def unsettled(self, group: str) -> int:
         """How many fired events the group has not settled."""
-        return self.cursors.get(group, Cursor()).lag(len(self.fired))
+        return self.cursors.get(group, Cursor()).lag(self.fired)
+
+    def _add_timers(self, record: Record) -> None:
+        if record.kind == Kind.CANCEL:
+            for offset in records.read_cancel(record).tolist():
+                self._take(offset, "cancelled")
+            return
+        due = records.read_due(record)
+        for offset, due_ms in zip(due.offsets.tolist(), due.due_ms.tolist(), strict=True):
+            if record.kind == Kind.FIRE:
+                self._fire(offset, due_ms, record.ts_ms)
+            else:
+                self._take(offset, "moved")
+                self.pending[offset] = due_ms
+
+    def _publish(self, event: Stored) -> None:
+        if event.offset != len(self.stored):
+            self.violations.append(f"offset {event.offset} follows {len(self.stored) - 1} (I6)")
+        first = self._ids.setdefault(event.message_id, event.offset)
+        if first != event.offset:
+            self.violations.append(
+                f"id {event.message_id!r} is stored at offsets {first} and {event.offset} (I5)"
+            )
+        self.stored.append(event)
+        self.pending[event.offset] = event.due_ms
+
+    def _fire(self, offset: int, due_ms: int, fired_ms: int) -> None:
+        self.fired += 1
+        expected_ms = self._take(offset, "fired")
+        if expected_ms not in {None, due_ms}:
+            self.violations.append(f"offset {offset} is due at {expected_ms}, not {due_ms} (I13)")
+        if fired_ms < due_ms:
+            self.violations.append(f"offset {offset} is fired {due_ms - fired_ms} ms early (I3)")
+
+    def _take(self, offset: int, what: str) -> int | None:
+        """No longer pending; its due time, if it was."""
+        due_ms = self.pending.pop(offset, None)
+        if due_ms is None:
+            self.violations.append(f"offset {offset} is {what}, and was not pending (I13)")
+        return due_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,40 +121,19 @@ def gather(histories: Sequence[History], group: str) -> Evidence:
         logs=len(histories),
         stored={event.message_id: event for history in histories for event in history.stored},
         events=sum(len(history.stored) for history in histories),
-        fired=sum(len(history.fired) for history in histories),
+        fired=sum(history.fired for history in histories),
         unsettled=sum(history.unsettled(group) for history in histories),
-        violations=[problem for history in histories for problem in violations(history)],
+        violations=[
+            problem
+            for history in histories
+            for problem in (*map(str, history.report.problems), *history.violations)
+        ],
     )
 
 
 def read_histories(disk: Disk, directory: str) -> list[History]:
     """The history of every log at or below `directory`. No node may be running there."""
     return [_read(disk, path) for path in find_logs(disk, directory)]
-
-
-def violations(history: History) -> Iterator[str]:
-    """What in a log contradicts the promises, whoever published whatever."""
-    yield from map(str, history.report.problems)
-    ids: dict[str, int] = {}
-    for expected, event in enumerate(history.stored):
-        if event.offset != expected:
-            yield f"offset {event.offset} follows {expected - 1} (I6)"
-        if (first := ids.setdefault(event.message_id, event.offset)) != event.offset:
-            yield f"id {event.message_id!r} is stored at offsets {first} and {event.offset} (I5)"
-    yield from _firing_violations(history)
-
-
-def _firing_violations(history: History) -> Iterator[str]:
-    positions: dict[int, int] = {}
-    for position, fired in enumerate(history.fired):
-        if (first := positions.setdefault(fired.offset, position)) != position:
-            yield f"offset {fired.offset} is fired at positions {first} and {position} (I6)"
-        if fired.offset >= len(history.stored):
-            yield f"position {position} fires offset {fired.offset}, which nobody published (I2)"
-            continue
-        due_ms = history.stored[fired.offset].due_ms
-        if fired.fired_ms < due_ms:
-            yield f"offset {fired.offset} is fired {due_ms - fired.fired_ms} ms early (I3)"
 
 
 def _read(disk: Disk, directory: str) -> History:

@@ -74,7 +74,7 @@ def demo(app: App, path: Path | None, seconds: float, limit: int, *, keep: bool)
     with _directory(keep=keep) as directory:
         with _screen(app, console, title, round(seconds * 1000)) as screen:
             report = _play(screen, directory, entries, round(seconds * 1000))
-        _publish_verdict(app, console, report)
+        _tell(app, console, report)
         if keep:
             app.output.note(f"the node's data is in {directory}/data, what it said in node.log")
 
@@ -104,7 +104,7 @@ async def _raise_on_sigterm() -> None:
             raise Failure(f"ended by {signal.Signals(received).name}")
 
 
-def _publish_verdict(app: App, console: Console, report: Report) -> None:
+def _tell(app: App, console: Console, report: Report) -> None:
     if app.json:
         app.output.json({**asdict(report), "kept": report.kept})
     else:

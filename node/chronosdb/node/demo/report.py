@@ -55,7 +55,7 @@ def make_report(tally: Tally, evidence: Evidence, exit_code: int) -> Report:
         "published": len(tally.published),
         "fired": evidence.fired,
         "delivered": len(tally.first),
-        "acked": len(tally.acked),
+        "acks_confirmed": len(tally.acked),
         "delivered_twice": tally.again,
         "lost": len({*lost, *undelivered}),
         "early": tally.early,

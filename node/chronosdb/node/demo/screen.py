@@ -35,20 +35,26 @@ class Screen(Protocol):
     def say(self, text: str, *, alarm: bool = False) -> None:
         """Something happened to the node."""
 
+    def begin(self, start_ms: int) -> None:
+        """The first record is due at `start_ms`: times are shown from there."""
+
     def publishing(self, total: int) -> AbstractContextManager[Advance]:
         """Show how many of `total` events are published."""
 
     def delivered(self, event: Delivery, received_ms: int) -> None:
         """An event came."""
 
-    def refresh(self, tally: Tally, elapsed_ms: int) -> None:
-        """Time has passed; `elapsed_ms` since the first due time (below 0 before it)."""
+    def refresh(self, tally: Tally, now_ms: int) -> None:
+        """Time has passed."""
 
 
 class Silence:
     """For programs: only the report at the end."""
 
     def say(self, text: str, *, alarm: bool = False) -> None:
+        """See `Screen`."""
+
+    def begin(self, start_ms: int) -> None:
         """See `Screen`."""
 
     @contextmanager
@@ -60,7 +66,7 @@ class Silence:
     def delivered(self, event: Delivery, received_ms: int) -> None:
         """See `Screen`."""
 
-    def refresh(self, tally: Tally, elapsed_ms: int) -> None:
+    def refresh(self, tally: Tally, now_ms: int) -> None:
         """See `Screen`."""
 
 
@@ -69,9 +75,9 @@ class Lines(Silence):
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._start_ms: int | None = None
         self._elapsed_ms = 0
         self._next_line_ms = 0
-        self._delivered = 0
         self._late_ms: list[int] = []
         self._text = ""
 
@@ -80,15 +86,19 @@ class Lines(Silence):
         mark = "!!!" if alarm else "---"
         self._print(f"{mark} {text}")
 
+    def begin(self, start_ms: int) -> None:
+        """See `Screen`."""
+        self._start_ms = start_ms
+
     def delivered(self, event: Delivery, received_ms: int) -> None:
         """See `Screen`."""
-        self._delivered += 1
         self._late_ms.append(received_ms - event.schedule_ts)
         self._text = _shown(event)
 
-    def refresh(self, tally: Tally, elapsed_ms: int) -> None:
+    def refresh(self, tally: Tally, now_ms: int) -> None:
         """See `Screen`."""
-        self._elapsed_ms = elapsed_ms
+        assert self._start_ms is not None
+        self._elapsed_ms = elapsed_ms = now_ms - self._start_ms
         if elapsed_ms < self._next_line_ms or not self._late_ms:
             return
         self._next_line_ms = elapsed_ms - elapsed_ms % _LINE_EVERY_MS + _LINE_EVERY_MS
@@ -99,7 +109,8 @@ class Lines(Silence):
         )
 
     def _print(self, text: str) -> None:
-        self._console.print(Text(f"{self._elapsed_ms / 1000:>+7.1f} s  {text}"), soft_wrap=True)
+        time = "" if self._start_ms is None else f"{self._elapsed_ms / 1000:+.1f} s"
+        self._console.print(Text(f"{time:>9}  {text}"), soft_wrap=True)
 
 
 class Picture:
@@ -111,6 +122,7 @@ class Picture:
         self._span_ms = span_ms
         self._rows: deque[tuple[Text, ...]] = deque(maxlen=_ROWS)
         self._tally = Tally()
+        self._start_ms: int | None = None
         self._elapsed_ms = 0
         self._publishing: Progress | None = None
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=10)
@@ -125,7 +137,11 @@ class Picture:
     def say(self, text: str, *, alarm: bool = False) -> None:
         """See `Screen`."""
         style = "bold white on red" if alarm else "bold cyan"
-        self._rows.append((self._moment(self._elapsed_ms), Text(""), Text(f" {text} ", style)))
+        self._add(self._elapsed_ms, Text(""), Text(f" {text} ", style))
+
+    def begin(self, start_ms: int) -> None:
+        """See `Screen`."""
+        self._start_ms = start_ms
 
     @contextmanager
     def publishing(self, total: int) -> Iterator[Advance]:
@@ -147,18 +163,21 @@ class Picture:
         """See `Screen`."""
         late_ms = received_ms - event.schedule_ts
         late = Text(f"{late_ms:,} ms", "green" if late_ms <= _LATE_MS else "yellow")
-        due_ms = self._elapsed_ms - (received_ms - event.schedule_ts)
-        self._rows.append((self._moment(due_ms), late, Text(_shown(event))))
+        assert self._start_ms is not None
+        self._add(event.schedule_ts - self._start_ms, late, Text(_shown(event)))
 
-    def refresh(self, tally: Tally, elapsed_ms: int) -> None:
+    def refresh(self, tally: Tally, now_ms: int) -> None:
         """See `Screen`."""
-        self._tally, self._elapsed_ms = tally, elapsed_ms
+        assert self._start_ms is not None
+        self._tally, self._elapsed_ms = tally, now_ms - self._start_ms
 
     def _draw(self) -> Group:
         if self._publishing is not None:
             return Group(Text(self._title, "bold"), self._publishing)
         bar = ProgressBar(self._span_ms, min(max(self._elapsed_ms, 0), self._span_ms), width=None)
-        return Group(Text(self._title, "bold"), bar, self._figures(), self._events())
+        line = Table.grid(expand=True)  # a bar alone does not end its line
+        line.add_row(bar)
+        return Group(Text(self._title, "bold"), line, self._figures(), Text(), self._events())
 
     def _figures(self) -> Text:
         tally = self._tally
@@ -189,8 +208,9 @@ class Picture:
             table.add_row(*row)
         return table
 
-    def _moment(self, elapsed_ms: int) -> Text:
-        return Text(f"{elapsed_ms / 1000:+.1f} s", "dim")
+    def _add(self, elapsed_ms: int, late: Text, what: Text) -> None:
+        time = "" if self._start_ms is None else f"{elapsed_ms / 1000:+.1f} s"
+        self._rows.append((Text(time, "dim"), late, what))
 
 
 def print_report(console: Console, report: Report) -> None:

@@ -22,6 +22,7 @@ _PACKAGE_LOGS: Final = ("dpkg.log", "dnf.rpm.log", "pacman.log", "zypp/history",
 #: With fewer records a source is only taken when there is no better one.
 _ENOUGH_RECORDS: Final = 50
 _TEXT_CHARS_MAX: Final = 4096
+_ID_PART_CHARS: Final = 60
 #: A zero byte, the time, a tab, a title; then a line for each file.
 _GIT_LOG: Final = (
     *("log", "--max-count=5000", "--name-status"),
@@ -131,8 +132,13 @@ def _candidates(log_dir: Path, repositories: Iterable[Path]) -> Iterator[Callabl
 
 
 def _read_logs(name: str, paths: Iterable[Path]) -> Source:
-    entries = [entry for path in paths for entry in parse_log(path.name, _read_text(path))]
+    entries = [entry for path in paths for entry in parse_log(_id_part(path), _read_text(path))]
     return _in_order(name, entries)
+
+
+def _id_part(path: Path) -> str:
+    """A file's name, fit for a message id: the end of it, in ASCII."""
+    return path.name.encode("ascii", "replace").decode()[-_ID_PART_CHARS:]
 
 
 def _read_git(directory: Path) -> Source:

@@ -65,8 +65,9 @@ class Story:
                 await nursery.start(self._work, db)
             timetable = Timetable(entries, self._now_ms() + _LEAD_MS, span_ms)
             events = list(_events(timetable))
+            self._screen.begin(timetable.start_ms)
             await self._publish(db, events)
-            nursery.start_soon(self._keep_showing, timetable)
+            nursery.start_soon(self._keep_showing)
             await self._sleep_until(timetable.start_ms + span_ms // 2)
             await self._break_down(db, events)
             with trio.move_on_at(self._deadline(timetable)):
@@ -120,9 +121,9 @@ class Story:
             " duplicates with the offset they had"
         )
 
-    async def _keep_showing(self, timetable: Timetable) -> None:
+    async def _keep_showing(self) -> None:
         while True:
-            self._screen.refresh(self.tally, self._now_ms() - timetable.start_ms)
+            self._screen.refresh(self.tally, self._now_ms())
             await trio.sleep(_REFRESH_S)
 
     async def _sleep_until(self, time_ms: int) -> None:

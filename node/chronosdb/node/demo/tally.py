@@ -102,10 +102,6 @@ class Tally:
         """First deliveries that the kill cannot have delayed."""
         return [receipt for receipt in self.first.values() if not self._in_gap(receipt)]
 
-    def in_the_gap(self) -> int:
-        """How many first deliveries had to wait for the node to come back."""
-        return sum(map(self._in_gap, self.first.values()))
-
     def _in_gap(self, receipt: Receipt) -> bool:
         if self.killed_ms is None or self.back_ms is None:
             return False

@@ -1,0 +1,134 @@
+"""A replayed event, and the frame that its fields are decoded from when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from chronosdb.client.meta import decode_meta
+from chronosdb.client.replay.terms import ReplayTerms
+from chronosdb.client.results import text_id
+from chronosdb.wire import EventBatch
+from chronosdb.wire import messages as m
+from chronosdb.wire.errors import ProtocolError
+from chronosdb.wire.event import MetaValue
+from chronosdb.wire.messages.replay import ReplayBy
+
+
+class ReplayChunk:
+    """A checked, read-only view of a Replayed frame."""
+
+    __slots__ = ("batch", "by", "fired", "offsets", "partition", "positions", "published", "times")
+
+    def __init__(self, message: m.Replayed, by: ReplayBy, partition: int) -> None:
+        """Raises ProtocolError when the columns do not agree."""
+        self.by = by
+        self.partition = partition
+        self.batch = EventBatch(message.batch)
+        count = self.batch.count
+        known = count if by == "fired" else 0
+        self.offsets = _column("offsets", message.offsets, count)
+        self.published = _column("published", message.published, count)
+        self.positions = _column("positions", message.positions, known)
+        self.fired = _column("fired", message.fired, known)
+        #: By which events of several partitions are merged, and paced.
+        self.times = {"scheduled": self.batch.due, "fired": self.fired}.get(by, self.published)
+
+    def place_after(self, index: int, until: int) -> m.ReplayPlace:
+        """The place behind an event."""
+        if self.by == "scheduled":
+            return m.ReplayPlace(until, self.batch.due[index], self.offsets[index])
+        column = self.positions if self.by == "fired" else self.offsets
+        return m.ReplayPlace(until, column[index] + 1, 0)
+
+
+class ReplayedEvent:
+    """An event as it is stored. There is nothing to ack: a replay touches no group."""
+
+    __slots__ = ("_chunk", "_index", "_terms", "_trail", "_until")
+
+    def __init__(
+        self,
+        terms: ReplayTerms,
+        chunk: ReplayChunk,
+        index: int,
+        *,
+        until: int,
+        trail: Mapping[int, m.ReplayPlace],
+    ) -> None:
+        self._terms = terms
+        self._chunk = chunk
+        self._index = index
+        self._until = until
+        #: How far the other partitions had come. Invariant: never changed.
+        self._trail = trail
+
+    @property
+    def message_id(self) -> str:
+        """The id it was published under."""
+        return text_id(self._chunk.batch.message_id(self._index))
+
+    @property
+    def payload(self) -> bytes:
+        """What was published."""
+        return self._chunk.batch.payload(self._index)
+
+    @property
+    def meta(self) -> dict[str, MetaValue]:
+        """Its headers; raises ProtocolError when the publisher sent something else."""
+        return decode_meta(self._chunk.batch.meta(self._index))
+
+    @property
+    def key(self) -> bytes | None:
+        """Its routing key, None when it has none."""
+        return self._chunk.batch.key(self._index)
+
+    @property
+    def schedule_ts(self) -> int:
+        """Epoch ms at which it was to fire.
+
+        By "scheduled": as rescheduled before the replay began; by "fired": when it was due when it
+        fired; else as published.
+        """
+        return self._chunk.batch.due[self._index]
+
+    @property
+    def published_ts(self) -> int:
+        """Epoch ms at which the leader stored it."""
+        return self._chunk.published[self._index]
+
+    @property
+    def fired_ts(self) -> int | None:
+        """Epoch ms at which it fired; None unless the replay is by "fired"."""
+        return self._chunk.fired[self._index] if self._chunk.fired else None
+
+    @property
+    def partition(self) -> int:
+        """The partition it is in."""
+        return self._chunk.partition
+
+    @property
+    def offset(self) -> int:
+        """Its place in the partition's publish order."""
+        return self._chunk.offsets[self._index]
+
+    @property
+    def position(self) -> int | None:
+        """Its place in the partition's delivery order; None unless the replay is by "fired"."""
+        return self._chunk.positions[self._index] if self._chunk.positions else None
+
+    @property
+    def token(self) -> bytes:
+        """Resumes behind this event: give it to `replay` together with the same arguments."""
+        place = self._chunk.place_after(self._index, self._until)
+        return self._terms.token({**self._trail, self.partition: place})
+
+    def __repr__(self) -> str:
+        return (
+            f"<ReplayedEvent {self.message_id!r} partition={self.partition} offset={self.offset}>"
+        )
+
+
+def _column(name: str, raw: memoryview, count: int) -> memoryview[int]:
+    if len(raw) != 8 * count:
+        raise ProtocolError(f"column {name} has {len(raw)} bytes, not {8 * count}")
+    return raw.cast("B").cast("q")

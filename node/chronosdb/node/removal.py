@@ -1,0 +1,47 @@
+"""Deleting what a deleted topic left: the views and files of its partitions.
+
+The metadata forgets the topic first. From then on its folders are rubbish, which is removed at once, or,
+after a crash, at the next start: an id below the metadata's next one, that no topic has, was deleted.
+Folders with higher ids are left alone: metadata that knows less than the disk must not cost data.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from chronosdb.node.partition import PartitionId
+from chronosdb.raft import ClusterView
+from chronosdb.wal import Disk, KeyValue
+from chronosdb.wal.layout import DataDir, join
+
+logger = logging.getLogger(__name__)
+
+
+def remove_partition(disk: Disk, data_dir: DataDir, views: KeyValue, identity: PartitionId) -> None:
+    """Delete a partition that nobody serves. Blocks: call it in a thread.
+
+    The folder goes last: as long as it is there, the next start knows that there is work left.
+    """
+    views.namespaced(identity.log_id).delete_range(b"")
+    directory = data_dir.partition(identity.directory)
+    if not disk.exists(directory):
+        return
+    for name in disk.listdir(directory):
+        disk.unlink(join(directory, name))
+    disk.fsync_dir(directory)
+    disk.rmdir(directory)
+    disk.fsync_dir(data_dir.partitions)
+
+
+def remove_orphans(disk: Disk, data_dir: DataDir, views: KeyValue, cluster: ClusterView) -> None:
+    """Finish the deletions that a crash cut short. Blocks: call it in a thread."""
+    known = {topic.id for topic in cluster.topics.values()}
+    for name in disk.listdir(data_dir.partitions):
+        identity = PartitionId.of_directory(name)
+        if identity is None or identity.topic_id in known:
+            continue
+        if identity.topic_id >= cluster.next_topic_id:
+            logger.warning("the metadata knows nothing of partition folder %s; left alone", name)
+            continue
+        logger.info("removing partition folder %s of a deleted topic", name)
+        remove_partition(disk, data_dir, views, identity)
