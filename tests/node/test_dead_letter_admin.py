@@ -12,8 +12,7 @@ from trio.testing import MockClock
 from chronosdb.client import Client, DeadLetter, InvalidArgument, NotFound
 from chronosdb.wire import Row
 from chronosdb.wire import messages as m
-from tests.support.in_process import START_MS, Broker, topic_broker
-from tests.support.library import library
+from tests.support.in_process import START_MS, topic_broker
 from tests.support.raw_client import Delivery, RawClient, event
 
 ONCE = {"max_attempts": 1, "backoff_ms": 0, "backoff_max_ms": 0}
@@ -54,7 +53,7 @@ async def test_a_letter_shows_the_event_as_it_was_published_and_why_it_failed(
     clock: MockClock,
 ) -> None:
     """Found by its own id and by that of the event."""
-    async with topic_broker(clock, topic=ONCE) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=ONCE) as (node, client), node.library() as db:
         headers = {"colour": "red", "reason": "mine", "original.x": 1}
         await fail(client, event("a", 5, b"payload", key=b"k", meta=headers), reason="no account")
         [letter] = await letters(db)
@@ -72,7 +71,7 @@ async def test_letters_are_listed_oldest_first_by_group_and_up_to_a_limit(
     clock: MockClock,
 ) -> None:
     """Under the topic's name, and under that of its dead-letter topic."""
-    async with topic_broker(clock, topic=ONCE) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=ONCE) as (node, client), node.library() as db:
         await fail(client, event("a"), event("b"), group="g1")
         await client.publish(event("c"))
         await fail_at(client, 3, group="g2")
@@ -83,7 +82,7 @@ async def test_letters_are_listed_oldest_first_by_group_and_up_to_a_limit(
 
 async def test_a_topic_without_dead_letters_has_none(clock: MockClock) -> None:
     """Its dead-letter topic need not exist; the topic must."""
-    async with topic_broker(clock) as (node, _), library(node) as db:
+    async with topic_broker(clock) as (node, _), node.library() as db:
         assert await ids(db) == []
         assert await db.dlq.redrive("t") == 0
         with pytest.raises(NotFound):
@@ -92,7 +91,7 @@ async def test_a_topic_without_dead_letters_has_none(clock: MockClock) -> None:
 
 async def test_redriven_events_come_once_more_as_they_were(clock: MockClock) -> None:
     """Under a new id, in order, due now; their letters are gone, also after a power cut."""
-    async with topic_broker(clock, topic=ONCE) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=ONCE) as (node, client), node.library() as db:
         await fail(client, event("a", 5, b"one", key=b"k", meta={"group": "own"}), event("b"))
         assert await db.dlq.redrive("t") == 2
         redriven_ms = node.now_ms
@@ -111,7 +110,7 @@ async def test_redriven_events_come_once_more_as_they_were(clock: MockClock) -> 
 
 async def test_headers_that_cannot_be_read_are_redriven_byte_for_byte(clock: MockClock) -> None:
     """The list shows them as the bytes they are."""
-    async with topic_broker(clock, topic=ONCE) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=ONCE) as (node, client), node.library() as db:
         await fail(client, Row(b"a", 1, b"", b"\xff\x00", b"payload"))
         [letter] = await letters(db)
         assert letter.meta == {"undecodable": b"\xff\x00"}
@@ -121,7 +120,7 @@ async def test_headers_that_cannot_be_read_are_redriven_byte_for_byte(clock: Moc
 
 async def test_only_the_chosen_letters_are_redriven(clock: MockClock) -> None:
     """By id, the letter's or the event's, and by group; the others stay."""
-    async with topic_broker(clock, topic=ONCE) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=ONCE) as (node, client), node.library() as db:
         await fail(client, event("a"), event("b"), event("c"))
         [first, *_] = await letters(db)
         assert await db.dlq.redrive("t", ids=[first.id, "c", "nope"]) == 2
@@ -134,7 +133,7 @@ async def test_only_the_chosen_letters_are_redriven(clock: MockClock) -> None:
 
 async def test_an_event_that_fails_again_is_a_letter_again(clock: MockClock) -> None:
     """Each time one, with the same event inside, and it can be redriven again."""
-    async with topic_broker(clock, topic=ONCE) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=ONCE) as (node, client), node.library() as db:
         await fail(client, event("a", meta={"n": 1}))
         seen = set()
         for _ in range(3):
@@ -150,7 +149,7 @@ async def test_a_letter_of_the_dead_letter_topic_itself_is_about_the_first_event
     clock: MockClock,
 ) -> None:
     """Redriving it goes to the topic, with the headers that were published."""
-    async with topic_broker(clock, topic=ONCE) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=ONCE) as (node, client), node.library() as db:
         await client.create_topic("t.dlq", **ONCE)
         await fail(client, event("a", meta={"reason": "mine"}))
         number = await client.subscribe("inspectors", topic="t.dlq")
@@ -169,7 +168,7 @@ async def test_an_event_that_a_user_put_there_is_a_letter_without_a_reason(
     clock: MockClock,
 ) -> None:
     """It is redriven like the others."""
-    async with topic_broker(clock) as (node, client), library(node) as db:
+    async with topic_broker(clock) as (node, client), node.library() as db:
         await client.create_topic("t.dlq")
         await client.publish(event("a", meta={"reason": 7}), topic="t.dlq")
         [letter] = await letters(db)
@@ -180,7 +179,7 @@ async def test_an_event_that_a_user_put_there_is_a_letter_without_a_reason(
 
 async def test_redriving_keeps_to_its_rate(clock: MockClock) -> None:
     """20 events at 4 a second take 4.75 seconds from the first to the last."""
-    async with topic_broker(clock, topic=ONCE) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=ONCE) as (node, client), node.library() as db:
         await fail(client, *(event(f"e{i}") for i in range(20)))
         started_s = trio.current_time()
         assert await db.dlq.redrive("t", rate=4) == 20
@@ -195,13 +194,13 @@ async def redriven_twice(clock: MockClock, cut: int) -> bool:
     async with topic_broker(clock, partitions=2, topic=ONCE) as (node, client):
         await fail(client, event("a", key=b"k1"), event("b", key=b"k2"))
         node.disk.cut_power_at(cut)
-        async with library(node) as db:
+        async with node.library() as db:
             with trio.move_on_after(1):
                 await db.dlq.redrive("t", rate=5)  # publish, settle, publish, settle
         whole = node.disk.armed
         await node.crash()
         await node.start()
-        async with library(node) as db:
+        async with node.library() as db:
             await db.dlq.redrive("t")
             assert await ids(db) == []
         await client.reconnect()
@@ -220,7 +219,7 @@ async def test_redriving_that_was_cut_short_loses_and_doubles_nothing(clock: Moc
 
 async def test_purged_letters_are_gone_for_good(clock: MockClock) -> None:
     """By id, by age, or all; nothing is delivered again, and a restart brings none back."""
-    async with topic_broker(clock, topic=ONCE) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=ONCE) as (node, client), node.library() as db:
         await fail(client, event("a"), event("b"))
         await node.advance(10_000)
         middle_ms = node.now_ms
@@ -239,7 +238,7 @@ async def test_purged_letters_are_gone_for_good(clock: MockClock) -> None:
 
 async def test_resetting_the_redrive_group_brings_all_letters_back(clock: MockClock) -> None:
     """Nothing was deleted."""
-    async with topic_broker(clock, topic=ONCE) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=ONCE) as (node, client), node.library() as db:
         await fail(client, event("a"))
         await db.dlq.purge("t")
         assert [g.name for g in await db.groups("t.dlq")] == [m.REDRIVE_GROUP]
@@ -249,7 +248,7 @@ async def test_resetting_the_redrive_group_brings_all_letters_back(clock: MockCl
 
 async def test_many_letters_are_read_page_by_page(clock: MockClock) -> None:
     """None twice, none left out; what is large makes smaller pages."""
-    async with topic_broker(clock, topic=ONCE) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=ONCE) as (node, client), node.library() as db:
         await client.create_topic("t.dlq")
         for first in range(0, 2500, 500):
             rows = [event(f"e{i}") for i in range(first, first + 500)]
@@ -259,12 +258,12 @@ async def test_many_letters_are_read_page_by_page(clock: MockClock) -> None:
         expected = [f"e{i}" for i in range(2500)] + ["big0", "big1", "big2"]
         assert await ids(db) == expected
         assert await db.dlq.purge("t", ids=expected[1:-1:2]) == 1251
-        assert await ids(db) == expected[::2] + [expected[-1]] * (len(expected) % 2 == 0)
+        assert await ids(db) == expected[::2]
 
 
 async def test_a_lost_connection_does_not_show(clock: MockClock) -> None:
     """Every request about dead letters may be repeated."""
-    async with topic_broker(clock, topic=ONCE) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=ONCE) as (node, client), node.library() as db:
         await fail(client, event("a"), event("b"))
         await node.restart()
         assert await ids(db) == ["a", "b"]
@@ -274,5 +273,6 @@ async def test_a_lost_connection_does_not_show(clock: MockClock) -> None:
             await trio.sleep(5)
             await node.start()
 
-        async with node.background(come_back):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(come_back)
             assert await db.dlq.redrive("t") == 2

@@ -131,24 +131,44 @@ async def test_an_id_that_was_used_again_dedups_after_its_first_use_is_collected
         assert offsets(await client.publish(event("a", FAR_MS)), 1) == [(1, True)]
 
 
+@pytest.mark.parametrize("views", ["kept", "deleted"])
 async def test_a_clock_that_jumped_and_was_set_right_neither_frees_nor_breaks_ids(
-    clock: MockClock,
+    clock: MockClock, views: str
 ) -> None:
     """Log time never goes back, so ids that have left the window stay out of it, and all goes on."""
     async with topic_broker(clock) as (node, client):
         await client.publish(event("a", FAR_MS))
         node.step_clock(10 * DAY_MS)
         await node.advance(31_000)
-        await client.reconnect()
         assert offsets(await client.publish(event("b", FAR_MS)), 1) == [(1, False)]
         await node.advance(31_000)
         node.step_clock(-10 * DAY_MS)
+        await node.stop()
+        if views == "deleted":
+            node.views.discard()
+        await node.start()
         await client.reconnect()
         assert offsets(await client.publish(event("b", FAR_MS)), 1) == [(1, True)]
-        for _ in range(3):
-            await client.publish(event(f"after {node.now_ms}", FAR_MS))
-            await node.advance(31_000)
+        assert offsets(await client.publish(event("a", FAR_MS)), 1) == [(2, False)]
+        await node.advance(31_000)
         assert offsets(await client.publish(event("b", FAR_MS)), 1) == [(1, True)]
+
+
+async def test_a_window_can_be_made_longer(clock: MockClock) -> None:
+    """Ids that were forgotten stay forgotten; checkpoints go on."""
+    async with topic_broker(clock, dedup_window_ms=60_000) as (node, client):
+        await client.publish(event("a", FAR_MS))
+        await node.advance(62_000)
+        await client.publish(event("b", FAR_MS))
+        await node.advance(31_000)
+        await node.stop()
+        node.settings["dedup_window_ms"] = DAY_MS
+        await node.start()
+        await client.reconnect()
+        await client.publish(event("c", FAR_MS))
+        await node.advance(31_000)
+        reply = await client.publish(event("a", FAR_MS), event("b", FAR_MS), event("c", FAR_MS))
+        assert offsets(reply, 3) == [(3, False), (1, True), (2, True)]
 
 
 @pytest.mark.parametrize("how", ["restart", "views deleted", "crash", "crash twice"])

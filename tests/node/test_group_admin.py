@@ -11,19 +11,18 @@ from chronosdb.client import Client, Conflict, GroupInfo, NotFound
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import LeaseLost
 from tests.support.in_process import START_MS, Broker, topic_broker
-from tests.support.library import library
 from tests.support.raw_client import Delivery, RawClient, event
 
 PATIENT = {"ack_timeout_ms": 3_600_000, "backoff_ms": 60_000, "backoff_max_ms": 60_000}
 
 
 async def described(node: Broker) -> GroupInfo:
-    async with library(node) as db:
+    async with node.library() as db:
         return await db.group("t", "g")
 
 
 async def reset(node: Broker, to: str | int, *, force: bool = False) -> list[m.GroupMove]:
-    async with library(node) as db:
+    async with node.library() as db:
         return await db.reset_group("t", "g", to=to, force=force)
 
 
@@ -105,14 +104,14 @@ async def test_groups_are_listed_by_name_with_their_members_and_lag(clock: MockC
         await client.subscribe("z", mode="ordered", start="latest")
         await client.subscribe("a", credit=0)
         await client.subscribe("other", topic="u")
-        async with library(node) as db:
+        async with node.library() as db:
             rows = [(g.name, g.mode, g.members, g.lag) for g in await db.groups("t")]
         assert rows == [("a", "shared", 1, 2), ("z", "ordered", 1, 0)]
 
 
 async def test_unknown_groups_and_topics_are_not_found(clock: MockClock) -> None:
     """By every request about them."""
-    async with topic_broker(clock) as (node, _), library(node) as db:
+    async with topic_broker(clock) as (node, _), node.library() as db:
         for asked in (
             db.groups("nope"),
             db.group("nope", "g"),
@@ -148,7 +147,7 @@ async def test_a_group_begins_again_where_it_is_told(clock: MockClock) -> None:
 
 async def test_a_dry_run_changes_nothing(clock: MockClock) -> None:
     """It says what would be, also while there are members."""
-    async with topic_broker(clock) as (node, client), library(node) as db:
+    async with topic_broker(clock) as (node, client), node.library() as db:
         await settled_history(client, "a", "b")
         await client.subscribe()
         moves = await db.reset_group("t", "g", to="earliest", dry_run=True)
@@ -255,7 +254,7 @@ async def test_a_dead_letter_of_before_a_reset_settles_nothing_after_it(clock: M
         number = await client.subscribe(credit=1)
         await client.nack(await client.next_event())
         await client.unsubscribe(number)
-        async with library(node) as db:
+        async with node.library() as db:
             assert [letter.message_id async for letter in db.dlq.list("t")] == ["a", "a"]
 
 
@@ -265,7 +264,7 @@ async def test_a_dead_letter_of_before_a_reset_settles_nothing_after_it(clock: M
 @pytest.mark.parametrize("how", ["at once", "restart", "crash"])
 async def test_a_deleted_group_is_gone_and_its_name_begins_anew(clock: MockClock, how: str) -> None:
     """In service, after a restart, which saves the views, and after a power cut, which loses them."""
-    async with topic_broker(clock, partitions=2) as (node, client), library(node) as db:
+    async with topic_broker(clock, partitions=2) as (node, client), node.library() as db:
         await settled_history(client, "a", "b")
         await node.restart()  # a row of the group is in the views now
         await client.reconnect()
@@ -283,7 +282,7 @@ async def test_a_deleted_group_is_gone_and_its_name_begins_anew(clock: MockClock
 
 async def test_a_group_with_members_is_not_deleted(clock: MockClock) -> None:
     """It goes on as if nobody had asked."""
-    async with topic_broker(clock) as (node, client), library(node) as db:
+    async with topic_broker(clock) as (node, client), node.library() as db:
         await client.subscribe()
         with pytest.raises(Conflict, match="stop them first"):
             await db.delete_group("t", "g")
@@ -304,7 +303,7 @@ async def test_a_deletion_that_was_cut_short_can_be_done_again(clock: MockClock)
             whole = node.disk.armed
             await node.crash()
             await node.start()
-            async with library(node) as db:
+            async with node.library() as db:
                 if await db.groups("t"):
                     await db.delete_group("t", "g")
                 assert await db.groups("t") == []
@@ -401,7 +400,7 @@ async def test_the_library_speaks_of_groups_as_the_protocol_does(clock: MockCloc
                 await delivery.ack()
                 return
 
-    async with topic_broker(clock) as (node, client), library(node, "worker") as db:
+    async with topic_broker(clock) as (node, client), node.library() as db:
         await client.publish(event("a"))
         await consume(db)
         await node.restart()

@@ -16,7 +16,7 @@ from tests.support.in_process import START_MS, Broker, broker
 from tests.support.raw_client import event
 from tests.support.witness import Witness
 
-SEEDS = 14
+SEEDS = 40
 STEPS = 60
 HORIZON_MS = 30_000
 

@@ -244,8 +244,8 @@ async def test_groups_do_not_notice(clock: MockClock) -> None:
 
 
 async def fail_at_the_first(replay: Replay) -> None:
-    async for event in replay:
-        event.offset // 0  # noqa: B018
+    async for one in replay:
+        one.offset // 0
 
 
 async def test_an_iteration_that_is_left_ends_its_streams(clock: MockClock) -> None:

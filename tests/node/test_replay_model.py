@@ -96,7 +96,7 @@ class Story:
     async def _publish(self) -> None:
         """A batch; due times repeat, so that ties occur."""
         now_ms = self._node.now_ms
-        events = []
+        events: list[Event] = []
         for _ in range(self._random.randint(1, 6)):
             message_id = f"e{len(self.known) + len(events)}"
             due = now_ms + self._random.choice((-50, 0, 1, 5, 5, 20, SOON_MS, 100_000))
@@ -238,4 +238,5 @@ def test_the_same_with_windows_and_pages_of_a_few_events(seed: int) -> None:
         patch.setattr(schedule, "_PIECES", 2)
         patch.setattr(schedule, "_STRETCH_BYTES", 200)
         patch.setattr(gather, "_PAGE_EVENTS", 3)
+        patch.setattr(gather, "_HOARD_BYTES", 150)
         trio.run(check, clock, seed, clock=clock)

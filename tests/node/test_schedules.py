@@ -11,12 +11,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from chronosdb.node.clock import Clock
+from chronosdb.node.broker import Broker as NodeBroker
 from chronosdb.node.metadata import Metadata
+from chronosdb.node.partition import Partition
 from chronosdb.node.schedule import LEAD_MS
 from chronosdb.raft import AdvanceSchedules, Command, Result
+from chronosdb.sched import zones
 from chronosdb.wire import messages as m
-from chronosdb.wire.errors import InvalidArgument, NotFound
+from chronosdb.wire.errors import InvalidArgument, NotFound, Overloaded
 from tests.support.in_process import START_MS, Broker, topic_broker
 from tests.support.raw_client import Delivery, RawClient
 
@@ -103,16 +105,6 @@ async def owner(clock: MockClock, **facts: Any) -> AsyncIterator[Owner]:
         one = Owner(node, client)
         await one.subscribe()
         yield one
-
-
-@pytest.fixture
-def steady(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody sets the wall clock: without a look at it twice a second days pass quickly."""
-
-    async def sleep(_clock: Clock) -> None:
-        await trio.sleep_forever()
-
-    monkeypatch.setattr(Clock, "watch_steps", sleep)
 
 
 def occurrence(delivery: Delivery) -> int:
@@ -373,6 +365,47 @@ async def test_many_schedules_share_rounds(clock: MockClock) -> None:
         got = await client.drain(2 * SECOND_MS)
         assert {d.arrived_ms for d in got} == {hour_ms}
         assert len({d.message_id for d in got}) == len(got) == 300
+
+
+async def test_what_is_refused_is_tried_again(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While partitions or the metadata take nothing, events come late; none is lost or doubled."""
+
+    def nothing(*_: object) -> Partition:
+        raise Overloaded("busy")
+
+    async def no_change(*_: object) -> Result:
+        raise Overloaded("no space")
+
+    async with owner(clock) as one:
+        await one.put(every_ms=SECOND_MS)
+        got = await one.comes(5 * SECOND_MS)
+        with monkeypatch.context() as patch:
+            patch.setattr(NodeBroker, "partition", nothing)
+            got += await one.comes(10 * SECOND_MS)
+        with monkeypatch.context() as patch:
+            patch.setattr(Metadata, "change", no_change)
+            got += await one.comes(10 * SECOND_MS)
+        got += await one.comes(10 * SECOND_MS + 500)
+        assert occurrences(got) == [START_MS + n * SECOND_MS for n in range(1, 36)]
+        assert len({d.offset for d in got}) == 35
+        assert {"schedules wait: busy", "schedules wait: no space"} <= set(caplog.messages)
+
+
+async def test_a_schedule_whose_zone_is_given_up_stands_still(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node starts, the others go on, and this one can be seen and deleted."""
+    async with owner(clock) as one:
+        await one.put("lost", cron="* * * * *", tz="Europe/Uzhgorod")
+        await one.put("fine", cron="* * * * *", tz="Europe/Kiev")
+        monkeypatch.setattr(zones, "zone_names", lambda: frozenset({"Europe/Kiev"}))
+        await one.crash_and_return(0)
+        got = await one.comes(2 * MINUTE_MS)
+        assert {d.message_id.split("/")[0] for d in got} == {"fine"}
+        assert (await one.get("lost")).next_ms is None
+        await one.delete("lost")
 
 
 async def test_schedules_go_with_their_topic(clock: MockClock) -> None:

@@ -12,7 +12,6 @@ from chronosdb.node.partition import PartitionId
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import ChronosError
 from tests.support.in_process import DATA_DIR, START_MS, Broker, topic_broker
-from tests.support.library import library
 from tests.support.raw_client import event
 
 
@@ -28,7 +27,7 @@ def view_rows(node: Broker, topic_id: int, partition: int = 0) -> int:
 
 async def test_a_deleted_topic_is_not_found_and_leaves_nothing(clock: MockClock) -> None:
     """No files, no rows, no groups; what was pending never fires; other topics stay."""
-    async with topic_broker(clock, partitions=2) as (node, client), library(node) as db:
+    async with topic_broker(clock, partitions=2) as (node, client), node.library() as db:
         await client.create_topic("other")
         await client.publish(event("a"), event("later", START_MS + 60_000))
         await client.publish(event("o"), topic="other")
@@ -59,7 +58,7 @@ async def test_a_deleted_topic_is_not_found_and_leaves_nothing(clock: MockClock)
 @pytest.mark.parametrize("restart", [False, True], ids=["at once", "after a restart"])
 async def test_a_topic_of_the_same_name_begins_anew(clock: MockClock, restart: bool) -> None:
     """With offset 0, no groups, and ids that may be used again; of any size."""
-    async with topic_broker(clock) as (node, client), library(node) as db:
+    async with topic_broker(clock) as (node, client), node.library() as db:
         await db.publish("t", b"old", message_id="a")
         number = await client.subscribe()
         await client.ack(await client.next_event())
@@ -77,7 +76,7 @@ async def test_a_topic_of_the_same_name_begins_anew(clock: MockClock, restart: b
 
 async def test_a_topic_that_is_consumed_is_not_deleted(clock: MockClock) -> None:
     """The error names the group; nothing changes."""
-    async with topic_broker(clock) as (node, client), library(node) as db:
+    async with topic_broker(clock) as (node, client), node.library() as db:
         number = await client.subscribe("billing")
         with pytest.raises(Conflict, match="group billing: stop the consumers"):
             await db.delete_topic("t")
@@ -107,7 +106,7 @@ async def test_what_is_being_published_is_answered_one_way_or_the_other(clock: M
 async def test_dead_letters_that_wait_are_given_up_with_their_topic(clock: MockClock) -> None:
     """Those of other topics go on."""
     once = {"max_attempts": 1}
-    async with topic_broker(clock, topic=once) as (node, client), library(node) as db:
+    async with topic_broker(clock, topic=once) as (node, client), node.library() as db:
         await client.create_topic("u", **once)
         for topic in ("t", "u"):
             await client.publish(event("a"), topic=topic)
@@ -138,7 +137,7 @@ async def test_a_deletion_that_was_cut_short_is_finished_at_the_next_start(
     clock: MockClock,
 ) -> None:
     """Power is cut at each disk call in turn: the topic is there with all it had, or all of it is gone."""
-    async with topic_broker(clock, partitions=2) as (node, client), library(node) as db:
+    async with topic_broker(clock, partitions=2) as (node, client), node.library() as db:
         cuts = count(1)
         outcomes = set()
         whole = False

@@ -10,7 +10,10 @@ import pytest
 import trio
 
 from chronosdb.client import Client, Event, NotFound
+from chronosdb.client.dlq import DeadLetters
+from chronosdb.client.schedules import Schedules
 from chronosdb.client.sync import SyncClient, connect
+from chronosdb.client.sync.client import SyncDeadLetters, SyncSchedules
 from tests.process.conftest import StartNode
 from tests.process.harness import now_ms
 
@@ -29,14 +32,18 @@ async def in_thread(start_node: StartNode, work: Callable[[SyncClient], None]) -
     await trio.to_thread.run_sync(run)
 
 
-def test_every_method_has_its_twin() -> None:
+@pytest.mark.parametrize(
+    ("kind", "twin"),
+    [(Client, SyncClient), (DeadLetters, SyncDeadLetters), (Schedules, SyncSchedules)],
+)
+def test_every_method_has_its_twin(kind: type, twin: type) -> None:
     """Name for name, with the same parameters."""
 
     def surface(kind: type) -> dict[str, list[str]]:
         members = inspect.getmembers(kind, inspect.isfunction)
         return {n: list(inspect.signature(f).parameters) for n, f in members if n[0] != "_"}
 
-    assert surface(SyncClient) == surface(Client)
+    assert surface(twin) == surface(kind)
 
 
 async def test_publish_consume_and_settle_without_await(start_node: StartNode) -> None:

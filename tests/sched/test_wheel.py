@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,6 +71,14 @@ class WheelAgainstSortedList(RuleBasedStateMachine):
     def advance_and_expire(self, distance: int, limit: int) -> None:
         self.now_ms = min(self.now_ms + distance, LAST_MS)
         self.check_expire(limit)
+
+    @rule(distances=st.lists(distances, min_size=1, max_size=6))
+    def count_what_is_ahead(self, distances: list[int]) -> None:
+        begin_ms = self.wheel._time_ms + 1
+        edges = sorted(min(begin_ms + distance, LAST_MS) for distance in distances)
+        spans = pairwise(edges)
+        expected = [sum(low <= due < high for due, _ in self.model) for low, high in spans]
+        assert self.wheel.count_due(edges) == expected
 
     @rule(distance=distances, limit=st.integers(1, 50))
     def step_back_and_expire(self, distance: int, limit: int) -> None:

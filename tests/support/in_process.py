@@ -8,13 +8,15 @@ node has nothing to do in it, a power cut is a method call, and a run can be rep
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from random import Random
 from typing import Any, TypeVar, TypeVarTuple, final
 
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from chronosdb.client import Client, connect
+from chronosdb.client.seams import Seams
 from chronosdb.node.clock import Clock
 from chronosdb.node.config import Config
 from chronosdb.node.environment import Environment
@@ -239,16 +241,18 @@ class Broker:
         await client.connect()
         return client
 
+    def library(self) -> AbstractAsyncContextManager[Client]:
+        """The client library, connected, with its clock and chance from here."""
+        seams = Seams(
+            now_ms=lambda: self.now_ms,
+            random_bytes=self.random.randbytes,
+            unit=self.random.random,
+        )
+        return connect("127.0.0.1:9000", stream_factory=self.network.dial, seams=seams)
+
     def client(self) -> RawClient:
         """A client that has not dialled yet."""
         return RawClient(self.network.connect, lambda: self.now_ms)
-
-    @asynccontextmanager
-    async def background(self, action: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-        """Does something beside the body; both have ended when it has."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(action)
-            yield
 
     def step_clock(self, ms: int) -> None:
         """Sets the wall clock forward, or back, as an operator would."""
@@ -271,12 +275,22 @@ async def broker(
     """A running node with these settings; stopped in order at the end, which must succeed."""
     # The raw client pings nobody while its test lets time pass.
     settings.setdefault("idle_timeout_ms", 24 * 3_600_000)
+    _schedule_by(seed)
     async with trio.open_nursery() as nursery:
         one = Broker(nursery, clock, seed, settings)
         if start:
             await one.start()
         yield one
         await one.stop()
+
+
+def _schedule_by(seed: int) -> None:
+    """Lets `seed` decide which of several tasks goes first, as chance does otherwise.
+
+    Trio keeps these two names private; Hypothesis uses them for the same purpose.
+    """
+    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+    trio._core._run._r.seed(seed)
 
 
 @asynccontextmanager

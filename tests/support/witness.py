@@ -52,6 +52,7 @@ class Witness:
         """Comes (back), and joins the group."""
         if self.client is not None:
             await self.client.close()
+            self.client = None
         with node_may_die():
             client = await self.node.connect()
             await client.create_topic()
@@ -106,7 +107,8 @@ class Witness:
         if self.node.now_ms < until_ms:
             await self.node.advance(until_ms - self.node.now_ms)
             await self.connect()
-        await self.publish(*self.sent.values())
+        if self.sent:
+            await self.publish(*self.sent.values())
         while got := await self.receive(200_000):
             await self.ack(got)
         assert (

@@ -17,7 +17,7 @@ DOCUMENT = read("docs/dependencies.md")
 RUNTIME = [requirement_name(line) for line in pyproject()["project"]["dependencies"]]
 DEVELOPMENT = [requirement_name(line) for line in pyproject()["dependency-groups"]["dev"]]
 #: Distributions whose module has another name.
-MODULES = {"google-crc32c": "google_crc32c"}
+MODULES = {"google-crc32c": "google_crc32c", "prometheus-client": "prometheus_client"}
 
 
 def rows() -> dict[str, list[str]]:

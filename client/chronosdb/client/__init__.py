@@ -5,6 +5,7 @@ Works on trio and on asyncio. Start at `connect`.
 
 from __future__ import annotations
 
+from chronosdb.client.buffered import BufferedPublisher, Sent
 from chronosdb.client.client import Client
 from chronosdb.client.connect import connect
 from chronosdb.client.dead_letters import DeadLetter
@@ -13,6 +14,7 @@ from chronosdb.client.pending import ChangeResult
 from chronosdb.client.replay.event import ReplayedEvent
 from chronosdb.client.replay.replay import Replay
 from chronosdb.client.results import PublishResult, StoredEvent
+from chronosdb.client.schedules import Schedule
 from chronosdb.client.seams import Seams, StreamFactory
 from chronosdb.client.subscription import Subscription
 from chronosdb.wire.errors import (
@@ -40,6 +42,7 @@ from chronosdb.wire.messages import (
 
 __all__ = [
     "AuthError",
+    "BufferedPublisher",
     "ChangeResult",
     "ChronosError",
     "Client",
@@ -63,7 +66,9 @@ __all__ = [
     "PublishResult",
     "Replay",
     "ReplayedEvent",
+    "Schedule",
     "Seams",
+    "Sent",
     "StoredEvent",
     "StreamFactory",
     "Subscription",

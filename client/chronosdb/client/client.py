@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 
 import anyio
 from anyio.abc import TaskGroup
 
 from chronosdb.client.arguments import (
+    check_count,
     check_credits,
     check_mode,
     check_name,
@@ -20,6 +22,7 @@ from chronosdb.client.arguments import (
     due_time,
 )
 from chronosdb.client.attachment import Terms
+from chronosdb.client.buffered import BufferedPublisher, check_linger
 from chronosdb.client.groups import Administration
 from chronosdb.client.ids import IdMaker
 from chronosdb.client.inbox import Inbox
@@ -46,7 +49,7 @@ from chronosdb.wire import messages as m
 from chronosdb.wire.batch import NOW
 from chronosdb.wire.errors import NotFound
 from chronosdb.wire.event import Meta, check_key, check_message_id, epoch_ms
-from chronosdb.wire.limits import MAX_TIME_MS, MIN_TIME_MS
+from chronosdb.wire.limits import MAX_BATCH_EVENTS, MAX_TIME_MS, MIN_TIME_MS
 from chronosdb.wire.messages import TopicInfo
 
 
@@ -154,6 +157,37 @@ class Client(Administration):
         except NotFound:
             self._topics.forget(topic)
             raise
+
+    @asynccontextmanager
+    async def publisher(
+        self,
+        topic: str,
+        *,
+        linger: float = 0.005,
+        max_batch: int = 1000,
+        max_buffered: int = 10_000,
+    ) -> AsyncIterator[BufferedPublisher]:
+        """A publisher for single events that makes batches of them.
+
+        An event waits up to `linger` seconds for company, up to `max_batch` events travel together,
+        and `send` waits while `max_buffered` have no result yet. An event that is refused (Conflict)
+        spoils none of the others. Leaving the block waits for all results; an error that nobody
+        awaited is only in its handle.
+
+        Raises:
+            InvalidArgument: a value that is not allowed.
+        """
+        check_name("topic", topic)
+        publisher = BufferedPublisher(
+            partial(self.publish_many, topic),
+            self._tasks,
+            self._seams,
+            linger=check_linger(linger),
+            max_batch=check_count("max_batch", max_batch, 1, MAX_BATCH_EVENTS),
+            max_buffered=check_count("max_buffered", max_buffered, 1, 1_000_000),
+        )
+        yield publisher
+        await publisher.flush()
 
     async def get(
         self, topic: str, message_id: str, *, key: bytes | None = None

@@ -7,13 +7,14 @@ import datetime as dt
 from chronosdb.client.arguments import check_name, check_start
 from chronosdb.client.dlq import DeadLetters
 from chronosdb.client.link import Link
+from chronosdb.client.schedules import Schedules
 from chronosdb.client.topics import Topics
 from chronosdb.wire import messages as m
 from chronosdb.wire.messages import GroupInfo, GroupMove, GroupSummary
 
 
 class Administration:
-    """The part of `Client` that looks after groups, dead letters and the end of topics."""
+    """The part of `Client` that looks after groups, dead letters, schedules and the end of topics."""
 
     _link: Link
     _topics: Topics
@@ -22,6 +23,11 @@ class Administration:
     def dlq(self) -> DeadLetters:
         """The dead letters of this node's topics."""
         return DeadLetters(self._link, self._topics)
+
+    @property
+    def schedules(self) -> Schedules:
+        """The recurring schedules of this node."""
+        return Schedules(self._link)
 
     async def delete_topic(self, name: str) -> None:
         """Delete a topic with its groups and all its events, pending ones included, for good.

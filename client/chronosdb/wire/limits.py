@@ -41,6 +41,7 @@ MAX_DELAY_MS: Final = 366 * 24 * 60 * 60 * 1000
 #: An event's id is made of the schedule's name, and must stay within MAX_MESSAGE_ID_BYTES.
 MAX_SCHEDULE_NAME_CHARS: Final = 80
 MAX_SCHEDULE_PAYLOAD_BYTES: Final = 16 * 1024
+MAX_SCHEDULE_META_BYTES: Final = 4 * 1024
 MAX_CRON_CHARS: Final = 256
 MAX_PREVIEW: Final = 1000
 

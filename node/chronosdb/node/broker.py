@@ -100,6 +100,12 @@ class Broker:
                     for index in range(topic.partitions):
                         opening.start_soon(self._open_partition, topic, index)
             nursery.start_soon(self._dead_letters.run)
+            logger.info(
+                "%d partitions of %d topics are open; %d events are pending",
+                len(self._partitions),
+                len(self._metadata.view.topics),
+                sum(len(p.state.timers.pending) for p in self._partitions.values()),
+            )
             task_status.started()
 
     def stop(self) -> None:
@@ -138,6 +144,10 @@ class Broker:
         if index < info.partitions:
             raise Overloaded(f"partition {index} of topic {topic!r} is not open yet; try again")
         raise NotFound(f"topic {topic!r} has {info.partitions} partitions; {index} is none of them")
+
+    def open_partitions(self) -> list[Partition]:
+        """The partitions that are open now, by topic in the order in which topics were made."""
+        return [self._partitions[key] for key in sorted(self._partitions)]
 
     def partitions(self, topic: str) -> list[Partition]:
         """All partitions of a topic."""
@@ -190,6 +200,7 @@ class Broker:
         known = self._metadata.view.groups.get((topic, group))
         if known is None or known.mode != mode:
             await self._metadata.change(PutGroup(topic, group, mode))
+            logger.info("group %s of topic %s was created", group, topic)
 
     async def delete_group(self, topic: str, group: str) -> None:
         """Let the metadata forget a group.
@@ -228,6 +239,8 @@ class Broker:
             for index in range(info.partitions):
                 if (info.id, index) not in self._partitions:
                     await self._open_partition(info, index)
+        if result.created:
+            logger.info("topic %s was created", info.name)
         return info, result.created
 
     async def _delete_topic(self, name: str) -> None:

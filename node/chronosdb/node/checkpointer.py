@@ -14,6 +14,7 @@ import trio
 
 from chronosdb.node.clock import Signal
 from chronosdb.node.environment import Environment
+from chronosdb.node.histogram import Histogram
 from chronosdb.node.state import PartitionState
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Checkpointer:
         nbytes: int,
         interval_ms: int,
         has_space: Callable[[], bool],
+        timings: Histogram,
     ) -> None:
         self._env = env
         self._state = state
@@ -39,6 +41,7 @@ class Checkpointer:
         self._interval_ms = interval_ms
         #: LevelDB is done for after a failed write, so nothing is written to a disk that is full.
         self._has_space = has_space
+        self._timings = timings
         #: When the first change since the last checkpoint was seen; None: the views are saved.
         self._changed_ms: int | None = None
         self._changed = Signal()
@@ -65,10 +68,12 @@ class Checkpointer:
     async def save(self) -> None:
         """Save now. Once begun it is not cancelled: what is in the picture is marked as saved."""
         self._changed_ms = None
+        began_s = trio.current_time()
         with trio.CancelScope(shield=True):
             checkpoint = self._state.begin_checkpoint()
             await self._env.threads.run(checkpoint.write)
             self._state.end_checkpoint(checkpoint)
+        self._timings.add(trio.current_time() - began_s)
 
     def _is_due(self) -> bool:
         if self._changed_ms is None:

@@ -17,6 +17,8 @@ import trio
 from chronosdb.node import faults, records
 from chronosdb.node.checkpointer import Checkpointer
 from chronosdb.node.clock import Signal
+from chronosdb.node.counters import Counters
+from chronosdb.node.disk_watch import DiskWatch
 from chronosdb.node.due import Due, joined
 from chronosdb.node.environment import Environment
 from chronosdb.node.reader import EventReader, Fired, Stored
@@ -76,12 +78,16 @@ class Committer:
         *,
         reader: EventReader,
         options: CommitOptions,
+        counters: Counters,
+        name: str,
     ) -> None:
         self._env = env
         self._log = log
         self._state = state
         self._reader = reader
         self._options = options
+        self._counters = counters
+        self._disk = DiskWatch(name, log, counters.sync_s)
         #: Told when `end_position` has grown.
         self.on_fired: Callable[[], None] = lambda: None
         self._checkpointer = Checkpointer(
@@ -90,6 +96,7 @@ class Committer:
             nbytes=options.checkpoint_bytes,
             interval_ms=options.checkpoint_interval_ms,
             has_space=log.has_space,
+            timings=counters.checkpoint_s,
         )
         self._queue: deque[Proposal] = deque()
         #: Bytes of the publishes in the queue.
@@ -173,10 +180,13 @@ class Committer:
         sync = self._must_sync(now_ms, writes=bool(group.drafts))
         if group.drafts or sync:
             try:
-                written = await self._env.threads.run(self._write, group, sync)
+                monotonic_s = trio.lowlevel.current_clock().current_time
+                written = await self._env.threads.run(self._write, group, sync, monotonic_s)
             except DiskFull as error:
                 await self._save_space(group, error)
                 return
+            if group.published:
+                self._disk.stored()
             self._apply(group, written)
             self._unsynced_since_ms = None if sync else (self._unsynced_since_ms or now_ms)
         for proposal in group.proposals:
@@ -212,17 +222,20 @@ class Committer:
         since = self._unsynced_since_ms
         return since is not None and now_ms >= since + self._options.fsync_interval_ms
 
-    def _write(self, group: _Group, sync: bool) -> list[Record]:
+    def _write(self, group: _Group, sync: bool, monotonic_s: Callable[[], float]) -> list[Record]:
         """The only place where the log is written. Runs in a worker thread."""
         nbytes = sum(draft.nbytes for draft in group.drafts)
         self._log.reserve(nbytes, emergency=not group.published)
         written = self._log.append(group.drafts)
+        if written:
+            self._counters.group_bytes.add(nbytes)
         if sync:
-            self._log.sync()
+            self._disk.sync(monotonic_s)
         return written
 
     async def _save_space(self, group: _Group, error: DiskFull) -> None:
         """Nothing was written: refuse what may be refused, write the rest into the reserve."""
+        self._disk.full()
         self._state.timers.put_back(group.expired)
         kept = [p for p in group.proposals if not p.sheddable]
         for proposal in group.proposals:
@@ -248,6 +261,7 @@ class Committer:
             if value is not None:
                 self._reader.remember(value, len(record.body))
             self._state.apply(record, value)
+            self._counters.committed(record)
         self._state.timers.place()
         self._checkpointer.changed()
         self.end_offset = self._log.next_offset

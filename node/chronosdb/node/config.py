@@ -57,7 +57,7 @@ class Config:
         "127.0.0.1:9000", ADDRESS, "Where clients connect. Port 0: any free port."
     )
     http: Address | None = setting(
-        "127.0.0.1:8080", ADDRESS_OR_OFF, "Where /health and /ready answer, or off."
+        "127.0.0.1:8080", ADDRESS_OR_OFF, "Where /health, /ready and /metrics answer, or off."
     )
     insecure_i_know: bool = setting(
         "false",

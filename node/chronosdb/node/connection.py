@@ -56,6 +56,11 @@ class Connection:
         self._slow = trio.Semaphore(_SLOW_REQUESTS)
         self._opened_s = trio.current_time()
 
+    @property
+    def inflight_bytes(self) -> int:
+        """Bytes of publishes that are queued and not answered."""
+        return self._requests.inflight_bytes
+
     async def run(self) -> None:
         """Serve until either side closes; the client's leases go back then."""
         try:

@@ -32,10 +32,6 @@ logger = logging.getLogger(__name__)
 _RETRY_S: Final = 1.0
 
 
-class _TopicDeleted(Exception):
-    """There is nothing left to settle."""
-
-
 class Topics(Protocol):
     """What the office needs of the broker."""
 
@@ -90,14 +86,15 @@ class DeadLetterOffice:
                 await self._deliver(self._parcels[0])
             except ChronosError as error:
                 await self._put_off(error)
-            except _TopicDeleted:
-                self._parcels.popleft()
             else:
                 self._parcels.popleft()
 
     async def _put_off(self, error: ChronosError) -> None:
         """What keeps this letter may not keep the others: it goes to the end."""
-        if not self._stopping:
+        if self._parcels[0].partition.stopping:
+            # Its topic was deleted, or the node stops, and finds it again at the next start.
+            self._parcels.popleft()
+        elif not self._stopping:
             logger.warning("dead letter waits: %s", error)
             self._parcels.rotate(-1)
             await trio.sleep(_RETRY_S)
@@ -113,10 +110,8 @@ class DeadLetterOffice:
         source = parcel.partition
         name = dead_letter_topic(source.id.topic)
         topic = await self._ensure(name)
-        if self._stopping:
+        if self._stopping or source.stopping:
             raise Overloaded("the node is shutting down, and the partition may be closed by now")
-        if source.stopping:
-            raise _TopicDeleted
         row = _copy(source, parcel.letter)
         index = partition_for(row.key or None, row.message_id, topic.partitions)
         await _published(self._topics.partition(name, index), EventBatch(encode_batch([row])))

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from chronosdb.node.due import joined
+from chronosdb.node.due import Int64s, joined
 from chronosdb.node.reader import EventReader, Slice
 from chronosdb.node.records import ATTEMPTS_MAX
 from chronosdb.sched import Grant
@@ -25,8 +25,8 @@ def deliveries(
     subscription: int,
     partition: int,
     sent_ms: int,
-) -> Iterator[tuple[Deliver, int]]:
-    """The frames that carry `grants`, each with how many events it holds."""
+) -> Iterator[tuple[Deliver, Int64s]]:
+    """The frames that carry `grants`, each with when its events were due."""
     positions = np.concatenate([np.arange(g.start, g.stop, dtype=np.int64) for g in grants])
     due_ms, offsets = joined([reader.fired(g.start, g.stop) for g in grants])
     attempts = np.repeat(
@@ -50,7 +50,7 @@ def deliveries(
                 attempts=memoryview(attempts[first:stop].tobytes()),
                 batch=memoryview(builder.build(due_ms[first:stop].tobytes())),
             ),
-            builder.count,
+            due_ms[first:stop],
         )
         first = stop
 

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from chronosdb.node import proposals
 from chronosdb.node.clock import Signal
 from chronosdb.node.committer import Committer
+from chronosdb.node.counters import Counters
 from chronosdb.node.delivery import deliveries
 from chronosdb.node.environment import Environment
 from chronosdb.node.proposals import Outcome, SettleProposal
@@ -107,6 +108,7 @@ class Dispatcher:
         state: PartitionState,
         reader: EventReader,
         committer: Committer,
+        counters: Counters,
         on_dead_letters: Callable[[Sequence[DeadLetter]], None],
     ) -> None:
         self._env = env
@@ -114,6 +116,7 @@ class Dispatcher:
         self._state = state
         self._reader = reader
         self._committer = committer
+        self._counters = counters
         self._on_dead_letters = on_dead_letters
         self._groups: dict[str, _Group] = {}
         #: As they were at the start: members may hold what these groups were sent before it.
@@ -282,8 +285,9 @@ class Dispatcher:
                 # A clock that was set back must not make a delivery look early (I3).
                 sent_ms=max(now_ms, self._committer.last_ts_ms),
             )
-            for frame, count in frames:
-                member.deliver(frame, count)
+            for frame, due_ms in frames:
+                member.deliver(frame, len(due_ms))
+                self._counters.sent(frame, due_ms)
 
     def _acked(self, group: _Group, runs: Iterable[Run], end: int) -> list[Run]:
         """Note in the queue that `runs` are done with; those of them for which that is new."""

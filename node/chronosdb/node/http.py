@@ -1,13 +1,17 @@
-"""Health over HTTP: `/health` says that the process lives, `/ready` that it serves."""
+"""The HTTP port: `/health` says that the process lives, `/ready` that it serves, `/metrics` how."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import hypercorn.trio
 import trio
 from hypercorn.config import Config as HypercornConfig
+
+from chronosdb.node.metrics import CONTENT_TYPE, Metrics
+
+_TEXT: Final = "text/plain; charset=utf-8"
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -15,10 +19,12 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Health:
-    """The ASGI application. `ready` is set by the node."""
+    """The ASGI application. `ready` and `metrics` are set by the node."""
 
     def __init__(self) -> None:
         self.ready = False
+        #: None until there is something to measure.
+        self.metrics: Metrics | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the server's life."""
@@ -28,18 +34,25 @@ class Health:
             await self._respond(scope, send)
 
     async def _respond(self, scope: Scope, send: Send) -> None:
-        status, text = self._answer(scope["path"])
-        body = b"" if scope["method"] == "HEAD" else text.encode()
-        headers = [(b"content-type", b"text/plain; charset=utf-8")]
+        status, content_type, text = await self._answer(scope["path"])
+        body = b"" if scope["method"] == "HEAD" else text
+        headers = [(b"content-type", content_type.encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _answer(self, path: str) -> tuple[int, str]:
-        if path == "/health":
-            return 200, "OK"
-        if path == "/ready":
-            return (200, "READY") if self.ready else (503, "STARTING")
-        return 404, "try /health or /ready"
+    async def _answer(self, path: str) -> tuple[int, str, bytes]:
+        """Status, content type, body."""
+        match path:
+            case "/health":
+                return 200, _TEXT, b"OK"
+            case "/ready" if self.ready:
+                return 200, _TEXT, b"READY"
+            case "/metrics" if self.metrics is not None:
+                return 200, CONTENT_TYPE, await self.metrics.scrape()
+            case "/ready" | "/metrics":
+                return 503, _TEXT, b"STARTING"
+            case _:
+                return 404, _TEXT, b"try /health, /ready or /metrics"
 
 
 async def _live(receive: Receive, send: Send) -> None:

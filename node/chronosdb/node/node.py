@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import trio
 
@@ -15,7 +16,9 @@ from chronosdb.node.connection import Connection, ConnectionOptions
 from chronosdb.node.consumers import Consumers
 from chronosdb.node.environment import Environment, Listeners, names_address
 from chronosdb.node.identity import Identity, load_or_create
+from chronosdb.node.loop_lag import LoopLag
 from chronosdb.node.metadata import Metadata
+from chronosdb.node.metrics import Metrics, Traffic
 from chronosdb.node.requests import Services
 from chronosdb.node.schedules import Schedules
 from chronosdb.node.server import Server, Stream
@@ -104,6 +107,7 @@ class Node:
             if config.http is not None:
                 with names_address(str(config.http)):
                     await nursery.start(http.serve, self._health, str(config.http))
+                nursery.start_soon(self._measure, broker, server)
             drained = trio.Event()
             await nursery.start(_run_broker, broker, address, drained)
             nursery.start_soon(schedules.scheduler.run)
@@ -124,6 +128,18 @@ class Node:
             if patience.cancelled_caught:
                 logger.warning("gave up waiting for a clean stop; the log is safe as it is")
             nursery.cancel_scope.cancel()
+
+    async def _measure(self, broker: Broker, server: Server) -> None:
+        """Let the HTTP port show how the node does. Runs for ever."""
+        loop_lag = LoopLag()
+        self._health.metrics = Metrics(
+            self._env,
+            broker,
+            version=version("chronosdb"),
+            traffic=lambda: Traffic(server.connections, server.inflight_bytes),
+            loop_lag=loop_lag,
+        )
+        await loop_lag.run()
 
     def _server(self, identity: Identity, broker: Broker, schedules: Schedules) -> Server:
         config = self._config

@@ -13,9 +13,10 @@ import trio
 from chronosdb.node import proposals
 from chronosdb.node.changes import CancelManyProposal, ChangeOutcome, ChangeProposal
 from chronosdb.node.committer import CommitOptions, Committer
+from chronosdb.node.counters import Counters
 from chronosdb.node.dispatcher import DeadLetter, Dispatcher
 from chronosdb.node.environment import Environment
-from chronosdb.node.proposals import Outcome, PublishOutcome, PublishProposal
+from chronosdb.node.proposals import Outcome, Placement, PublishOutcome, PublishProposal
 from chronosdb.node.reader import EventReader, RecordCache, Stored
 from chronosdb.node.records import ATTEMPTS_MAX
 from chronosdb.node.replay.history import History
@@ -24,7 +25,7 @@ from chronosdb.node.state import PartitionState, durable_lsn
 from chronosdb.sched import PolicyError, RetryPolicy
 from chronosdb.wal import KeyValue, Log, LogOptions, OutOfRange
 from chronosdb.wire import EventBatch
-from chronosdb.wire.errors import ChronosError, InvalidArgument
+from chronosdb.wire.errors import ChronosError, InvalidArgument, Overloaded
 
 logger = logging.getLogger(__name__)
 
@@ -94,13 +95,24 @@ class Partition:
         self._stopping = False
         #: Set when the log is closed, after `stop`.
         self.closed = trio.Event()
-        self.committer = Committer(env, log, state, reader=self.reader, options=options)
+        #: What happened here since the node started.
+        self.counters = Counters()
+        self.committer = Committer(
+            env,
+            log,
+            state,
+            reader=self.reader,
+            options=options,
+            counters=self.counters,
+            name=f"{identity.topic}/{identity.partition}",
+        )
         self.dispatcher = Dispatcher(
             env,
             identity.partition,
             state=state,
             reader=self.reader,
             committer=self.committer,
+            counters=self.counters,
             on_dead_letters=lambda letters: on_dead_letters(self, letters),
         )
         self.committer.on_fired = self.dispatcher.wake
@@ -131,7 +143,14 @@ class Partition:
         if log.recovery.torn_bytes:
             logger.warning("%s/%d: %s", identity.topic, identity.partition, log.recovery)
         state = PartitionState(log, identity.log_id, store, env.clock.now_ms())
-        state.recover()
+        replayed = state.recover()
+        if replayed and not state.saved_lsn:
+            logger.info(
+                "%s/%d: its views are computed anew, from all %d records of its log",
+                identity.topic,
+                identity.partition,
+                replayed,
+            )
         return cls(
             env,
             identity,
@@ -161,6 +180,7 @@ class Partition:
             nursery.start_soon(self.dispatcher.run)
             nursery.start_soon(self._commit_until_stopped, nursery.cancel_scope)
             await began.wait()
+            logger.debug("%s/%d: epoch %d begins", self.id.topic, self.id.partition, epoch)
             task_status.started()
 
     @property
@@ -186,7 +206,16 @@ class Partition:
                 f"a batch of {len(batch.blob)} bytes; this node's segments (segment_bytes) allow"
                 f" {self._max_batch_bytes}: publish fewer events at a time"
             )
-        self.committer.submit(PublishProposal(batch, outcome))
+
+        def answered(placement: Placement | ChronosError) -> None:
+            self.counters.answered(placement)
+            outcome(placement)
+
+        try:
+            self.committer.submit(PublishProposal(batch, answered))
+        except Overloaded as error:
+            self.counters.answered(error)
+            raise
 
     def create_group(self, name: str, start: str | int, outcome: Outcome) -> None:
         """Let a group begin at "earliest", "latest" or a time (ms); one that exists stays put."""

@@ -90,7 +90,7 @@ class Requests:
         self._slow: dict[type, Callable[[Any], Awaitable[None]]] = {
             m.CreateTopic: self._create_topic,
             m.Subscribe: self._subscribe,
-            **PendingRequests(services.broker, send).handlers(),
+            **PendingRequests(services.broker, self._answer).handlers(),
             **ScheduleRequests(services.schedules, self._answer).handlers(),
             **AdminRequests(
                 services.broker, services.consumers, services.clock, self._answer
@@ -183,7 +183,7 @@ class Requests:
             if isinstance(outcome, ChronosError):
                 self._fail(message, outcome)
             else:
-                self._send(m.Changed(message.request, outcome))
+                self._answer(m.Changed(message.request, outcome))
 
         partition = self._broker.partition(message.topic, message.partition)
         partition.change(message.message_id, message.due_ms, told)

@@ -13,7 +13,7 @@ from typing import Final, cast
 import msgspec
 
 from chronosdb.raft import ScheduleInfo
-from chronosdb.sched import CatchUp, Recurrence, RecurrenceError, wanted
+from chronosdb.sched import CatchUp, Recurrence, RecurrenceError, Wanted, wanted
 from chronosdb.sched.local_time import Fold, Gap
 from chronosdb.wire import Row, partition_for
 from chronosdb.wire import messages as m
@@ -47,10 +47,7 @@ class Plan:
     @classmethod
     def of(cls, info: ScheduleInfo) -> Plan:
         """Raises InvalidArgument when this version cannot carry it out."""
-        try:
-            spec = _decode(info.definition)
-        except msgspec.MsgspecError as error:
-            raise InvalidArgument(f"schedule {info.name!r} cannot be read: {error}") from None
+        spec = spec_of(info)
         rule = rule_of(spec.timetable, info.put_ms)
         first = next(rule.after(info.done_ms), None)
         return cls(info, spec, rule, catch_up_of(spec), first)
@@ -66,7 +63,7 @@ class Plan:
         row = _ROW_BYTES + len(self.spec.payload) + len(self.spec.meta)
         return max(1, min(_ROUND_OCCURRENCES, _ROUND_BYTES // row))
 
-    def wanted(self, now_ms: int) -> list[int]:
+    def wanted(self, now_ms: int) -> Wanted:
         """The occurrences to make events of now, at most `limit`."""
         return wanted(
             self.rule,
@@ -76,11 +73,6 @@ class Plan:
             until_ms=now_ms + LEAD_MS,
             limit=self.limit,
         )
-
-    def pass_by(self, occurrences: list[int], now_ms: int) -> None:
-        """What was `wanted` at `now_ms` is done: look at what follows."""
-        seen_ms = occurrences[-1] if len(occurrences) == self.limit else now_ms + LEAD_MS
-        self.next_ms = next(self.rule.after(seen_ms), None)
 
     def row(self, occurrence: int) -> Row:
         """The event of an occurrence."""
@@ -109,6 +101,14 @@ class Plan:
         open_ms = max(now_ms, self.info.done_ms - LEAD_MS) - self.rule.jitter_ms - 1
         until_ms = max(self.info.done_ms, now_ms + LEAD_MS)
         return list(takewhile(lambda o: o <= until_ms, self.rule.after(open_ms)))
+
+
+def spec_of(info: ScheduleInfo) -> m.ScheduleSpec:
+    """What its owner stated; raises InvalidArgument when this version cannot read it."""
+    try:
+        return _decode(info.definition)
+    except msgspec.MsgspecError as error:
+        raise InvalidArgument(f"schedule {info.name!r} cannot be read: {error}") from None
 
 
 def rule_of(timetable: m.Timetable, put_ms: int) -> Recurrence:

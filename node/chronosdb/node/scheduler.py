@@ -9,6 +9,7 @@ any more: so `recall` looks for them when a partition has been opened, before it
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 import trio
@@ -24,7 +25,7 @@ from chronosdb.node.schedule import LEAD_MS, Plan
 from chronosdb.raft import AdvanceSchedules, ScheduleInfo
 from chronosdb.raft.limits import SCHEDULE_MARKS_MAX
 from chronosdb.wire import EventBatch, encode_batch
-from chronosdb.wire.errors import ChronosError, Conflict
+from chronosdb.wire.errors import ChronosError, Conflict, InvalidArgument
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +49,10 @@ class Scheduler:
         self.changing = trio.Lock()
         #: By name. Invariant: after `_refresh`, those of the metadata that are not paused.
         self._plans: dict[str, Plan] = {}
-        #: Why a schedule has no plan, by (name, generation): said once.
-        self._unfit: set[tuple[str, int]] = set()
+        #: The metadata's schedules that `_plans` was made of.
+        self._seen: Mapping[str, ScheduleInfo] = {}
+        #: Generations that this version cannot carry out: said once.
+        self._unfit: set[int] = set()
         #: Ids of events that an earlier life of this node had made and not noted.
         self._made: set[bytes] = set()
         self._wake = Signal()
@@ -81,7 +84,9 @@ class Scheduler:
         partitions = self._broker.topic(partition.id.topic).partitions
         for plan in self._refresh():
             if plan.info.topic == partition.id.topic:
-                ids = [plan.message_id(occurrence) for occurrence in plan.wanted(now_ms)]
+                ids = [
+                    plan.message_id(occurrence) for occurrence in plan.wanted(now_ms).occurrences
+                ]
                 here = [i for i in ids if plan.place(i, partitions) == partition.id.partition]
                 offsets = partition.state.dedup.find(here) or [None] * len(here)
                 self._made.update(i for i, o in zip(here, offsets, strict=True) if o is not None)
@@ -95,7 +100,7 @@ class Scheduler:
         shares: list[_Share] = []
         room = _ROUND_BYTES
         for plan in ready:
-            share = _Share(plan, plan.wanted(now_ms))
+            share = _Share(plan, now_ms)
             self._publish(share)
             shares.append(share)
             room -= share.nbytes
@@ -106,7 +111,7 @@ class Scheduler:
         for share in shares:
             refused = refused or share.error
             if share.noted:
-                share.plan.pass_by(share.occurrences, now_ms)
+                share.plan.next_ms = share.following
         if refused is not None and not self._stopping:
             logger.warning("schedules wait: %s", refused)
             return now_ms + _RETRY_MS
@@ -148,34 +153,33 @@ class Scheduler:
     def _refresh(self) -> list[Plan]:
         """The plans of all schedules that are not paused, as the metadata has them now."""
         schedules = self._metadata.view.schedules
-        for name in self._plans.keys() - schedules.keys():
-            del self._plans[name]
-        for name, info in schedules.items():
-            plan = self._plans.get(name)
-            if info.paused:
-                self._plans.pop(name, None)
-            elif plan is None or plan.info.generation != info.generation:
-                self._adopt(info)
-            else:
-                plan.info = info
+        if schedules is not self._seen:
+            active = (info for info in schedules.values() if not info.paused)
+            plans = ((info.name, self._plan(info)) for info in active)
+            self._plans = {name: plan for name, plan in plans if plan is not None}
+            self._seen = schedules
         return list(self._plans.values())
 
-    def _adopt(self, info: ScheduleInfo) -> None:
-        self._plans.pop(info.name, None)
+    def _plan(self, info: ScheduleInfo) -> Plan | None:
+        known = self._plans.get(info.name)
+        if known is not None and known.info.generation == info.generation:
+            known.info = info
+            return known
         try:
-            self._plans[info.name] = Plan.of(info)
-        except ChronosError as error:
-            if (info.name, info.generation) not in self._unfit:
-                self._unfit.add((info.name, info.generation))
+            return Plan.of(info)
+        except InvalidArgument as error:
+            if info.generation not in self._unfit:
+                self._unfit.add(info.generation)
                 logger.warning("schedule %s stands still: %s", info.name, error)
+            return None
 
 
 class _Share:
     """What one schedule has in a round."""
 
-    def __init__(self, plan: Plan, occurrences: list[int]) -> None:
+    def __init__(self, plan: Plan, now_ms: int) -> None:
         self.plan = plan
-        self.occurrences = occurrences
+        self.occurrences, self.following = plan.wanted(now_ms)
         self.replies: list[Reply[_Outcome]] = []
         self.nbytes = 0
         self.error: ChronosError | None = None

@@ -11,7 +11,7 @@ from chronosdb.node.changes import Change
 from chronosdb.node.environment import Environment
 from chronosdb.node.metadata import Metadata
 from chronosdb.node.reply import Reply
-from chronosdb.node.schedule import Plan, catch_up_of, encode_spec, rule_of
+from chronosdb.node.schedule import Plan, catch_up_of, encode_spec, rule_of, spec_of
 from chronosdb.node.scheduler import Scheduler
 from chronosdb.raft import (
     AdvanceSchedules,
@@ -136,7 +136,9 @@ class Schedules:
         topic = self._metadata.view.topics.get(info.topic)
         if topic is None:
             return None
-        plan = Plan.of(info)
+        plan = _plan(info)
+        if plan is None:
+            return None
         asked: list[tuple[int, Reply[Change | ChronosError]]] = []
         for occurrence in plan.perhaps_pending(now_ms):
             message_id = plan.message_id(occurrence)
@@ -160,6 +162,17 @@ class Schedules:
         return info
 
     def _shown(self, info: ScheduleInfo) -> m.Schedule:
-        plan = Plan.of(info)
-        next_ms = None if info.paused else next(plan.rule.after(self._env.clock.now_ms()), None)
-        return m.Schedule(info.name, plan.spec, info.paused, info.generation, info.put_ms, next_ms)
+        plan = None if info.paused else _plan(info)
+        now_ms = self._env.clock.now_ms()
+        next_ms = None if plan is None else next(plan.rule.after(now_ms), None)
+        return m.Schedule(
+            info.name, spec_of(info), info.paused, info.generation, info.put_ms, next_ms
+        )
+
+
+def _plan(info: ScheduleInfo) -> Plan | None:
+    """None for one that stands still: its zone, say, was given up. It can be seen and deleted."""
+    try:
+        return Plan.of(info)
+    except InvalidArgument:
+        return None

@@ -27,6 +27,16 @@ class Server:
         self._connections: set[Connection] = set()
         self._accepting = trio.CancelScope()
 
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
+    @property
+    def inflight_bytes(self) -> int:
+        """Bytes of all publishes that are queued and not answered."""
+        return sum(connection.inflight_bytes for connection in self._connections)
+
     async def run(self, listeners: Listeners) -> None:
         """Accept until `stop`; returns when the last connection has ended."""
         async with trio.open_nursery() as nursery:

@@ -5,7 +5,7 @@ what an event is: a timer has a key, a delivery a position, a member a number.
 """
 
 from chronosdb.sched.assign import assign
-from chronosdb.sched.catch_up import CatchUp, wanted
+from chronosdb.sched.catch_up import CatchUp, Wanted, wanted
 from chronosdb.sched.cursor import Cursor
 from chronosdb.sched.errors import CorruptStateError, PolicyError, RecurrenceError, SchedError
 from chronosdb.sched.group import Failure, Grant, GroupQueue
@@ -39,6 +39,7 @@ __all__ = [
     "RunMap",
     "RunSet",
     "SchedError",
+    "Wanted",
     "Wheel",
     "assign",
     "wanted",

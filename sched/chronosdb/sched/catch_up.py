@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from itertools import islice, takewhile
-from typing import Final, Literal
+from itertools import takewhile
+from typing import Final, Literal, NamedTuple
 
 from chronosdb.sched.recurrence import Recurrence
 
@@ -21,16 +21,27 @@ _MINUTE: Final = 60_000
 _STEPS_BACK_MS: Final = tuple(_MINUTE * n for n in (1, 10, 60, 360, 1440, 10_080, 44_640, 527_040))
 
 
+class Wanted(NamedTuple):
+    """Occurrences to make events of, in order, and the first that is not among them, if there is one."""
+
+    occurrences: list[int]
+    following: int | None
+
+
 def wanted(
     rule: Recurrence, catch_up: CatchUp, *, done_ms: int, now_ms: int, until_ms: int, limit: int
-) -> list[int]:
-    """The next occurrences to make events of, at most `limit`: later than `done_ms`, up to `until_ms`.
+) -> Wanted:
+    """The next occurrences, at most `limit`: later than `done_ms`, up to `until_ms`.
 
     What is behind `now_ms` was missed, and is in it as far as `catch_up` says so.
     """
     assert now_ms <= until_ms, (now_ms, until_ms)
-    after_ms = _wanted_after(rule, catch_up, done_ms, now_ms)
-    return list(islice(takewhile(lambda o: o <= until_ms, rule.after(after_ms)), limit))
+    found: list[int] = []
+    for occurrence in rule.after(_wanted_after(rule, catch_up, done_ms, now_ms)):
+        if occurrence > until_ms or len(found) == limit:
+            return Wanted(found, occurrence)
+        found.append(occurrence)
+    return Wanted(found, None)
 
 
 def latest(rule: Recurrence, after_ms: int, now_ms: int) -> int | None:

@@ -11,12 +11,15 @@ Only slots that hold something exist, so an idle wheel costs next to nothing.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 SLOT_BITS: Final = 8
@@ -52,6 +55,10 @@ class Level:
     def __bool__(self) -> bool:
         return self._occupied != 0
 
+    def __len__(self) -> int:
+        tails = sum(map(len, self._tails.values())) // TIMER_BYTES
+        return tails + sum(map(len, self._rings.values()))
+
     def place(self, due_ms: NDArray[np.int64], keys: NDArray[np.int64]) -> None:
         """Put timers into the slots that their due times name: one sort, one append per slot."""
         slot = ((due_ms >> self.shift) % SLOTS).astype(np.uint8)
@@ -83,6 +90,27 @@ class Level:
         """Take a slot out: its tail, and its ring if it has one."""
         self._occupied &= ~(1 << slot)
         return self._tails.pop(slot, bytearray()), self._rings.pop(slot, None)
+
+    def count_into(self, counts: list[int], edges_ms: Sequence[int], start_ms: int) -> None:
+        """Add to `counts[i]` the timers due before `edges_ms[i]` and not before the edge below it.
+
+        The last count is of those beyond all edges. Slot 0 of this ring begins at `start_ms`. Only
+        slots with an edge inside are looked into, so the cost is that of slots, not of timers.
+        """
+        for slot in self._tails.keys() | self._rings.keys():
+            first_ms = start_ms + (slot << self.shift)
+            low = bisect_right(edges_ms, first_ms)
+            high = bisect_right(edges_ms, first_ms + (1 << self.shift) - 1)
+            tail, ring = self._tails.get(slot), self._rings.get(slot)
+            if low == high:
+                counts[low] += len(tail or b"") // TIMER_BYTES + (len(ring) if ring else 0)
+                continue
+            if tail is not None:
+                places = np.searchsorted(edges_ms, unpacked(tail)[0], side="right")
+                for place, count in enumerate(np.bincount(places).tolist()):
+                    counts[place] += count
+            if ring is not None:
+                ring.count_into(counts, edges_ms, first_ms)
 
     @property
     def nbytes(self) -> int:

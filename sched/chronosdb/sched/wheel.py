@@ -33,6 +33,8 @@ from chronosdb.sched.level import SLOT_BITS, SLOTS, TIMER_BYTES, Level, unpacked
 from chronosdb.sched.ready import ReadyQueue
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from chronosdb.sched.ready import Timers
@@ -107,6 +109,17 @@ class Wheel:
         if slot is None:
             return ready_ms
         return slot[2] if ready_ms is None else min(slot[2], ready_ms)
+
+    def count_due(self, edges_ms: Sequence[int]) -> list[int]:
+        """How many timers are due from each edge to before the next; one count fewer than edges.
+
+        Those that the wheel's time has passed, and that wait to be taken, are not among them.
+        """
+        assert list(edges_ms) == sorted(edges_ms)
+        counts = [0] * (len(edges_ms) + 1)
+        for level in self._levels:
+            level.count_into(counts, edges_ms, self._ring_start_ms(level))
+        return counts[1:-1]
 
     def _insert_few(self, due_ms: NDArray[np.int64], keys: NDArray[np.int64]) -> None:
         late = []
@@ -184,7 +197,10 @@ class Wheel:
         for level in self._levels:
             slot = level.first()
             if slot is not None:
-                ring_bits = level.shift + SLOT_BITS
-                ring_start_ms = self._time_ms >> ring_bits << ring_bits
-                return level, slot, ring_start_ms + (slot << level.shift)
+                return level, slot, self._ring_start_ms(level) + (slot << level.shift)
         return None
+
+    def _ring_start_ms(self, level: Level) -> int:
+        """When slot 0 of a level begins."""
+        ring_bits = level.shift + SLOT_BITS
+        return self._time_ms >> ring_bits << ring_bits

@@ -22,10 +22,12 @@ _BUILT_IN: Final = (
     EntryPoint("topic", f"{_PACKAGE}.topic:topic", _PLUGINS),
     EntryPoint("publish", f"{_PACKAGE}.publish:publish", _PLUGINS),
     EntryPoint("consume", f"{_PACKAGE}.consume:consume", _PLUGINS),
+    EntryPoint("replay", f"{_PACKAGE}.replay:replay", _PLUGINS),
     EntryPoint("get", f"{_PACKAGE}.get:get", _PLUGINS),
     EntryPoint("pending", f"{_PACKAGE}.pending:pending", _PLUGINS),
     EntryPoint("group", f"{_PACKAGE}.group:group", _PLUGINS),
     EntryPoint("dlq", f"{_PACKAGE}.dlq:dlq", _PLUGINS),
+    EntryPoint("schedule", f"{_PACKAGE}.schedule:schedule", _PLUGINS),
     EntryPoint("completion", f"{_PACKAGE}.completion:completion", _PLUGINS),
 )
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from chronosdb.client import Client, DeadLetter
+from chronosdb.client.cli.confirm import confirm
 from chronosdb.client.cli.context import App, Group, pass_app
 from chronosdb.client.cli.exits import Exit, Failure
 from chronosdb.client.cli.output import counted
@@ -117,8 +118,7 @@ def purge(
 ) -> None:
     """Give letters up: the letters ID, those of --group, those --before a time, or --all."""
     _check_choice(ids, group, everything or before_ms is not None)
-    if not yes:
-        click.confirm(f'Give up dead letters of topic "{topic}"?', abort=True)
+    confirm(f'Give up dead letters of topic "{topic}"?', yes=yes)
     chosen = ids or None
     count = app.run(lambda db: db.dlq.purge(topic, ids=chosen, group=group, before=before_ms))
     _report(app, topic, ids, "purged", count)

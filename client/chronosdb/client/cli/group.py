@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from chronosdb.client import GroupInfo, GroupMove, GroupSummary
+from chronosdb.client.cli.confirm import confirm
 from chronosdb.client.cli.context import App, Group, pass_app
 from chronosdb.client.cli.output import counted
 from chronosdb.client.cli.values import format_age, format_time, parse_start, parsed_by
@@ -104,8 +105,7 @@ def reset(app: App, topic: str, name: str, *, to: str | int, dry_run: bool, forc
 @pass_app
 def delete(app: App, topic: str, name: str, yes: bool) -> None:
     """Forget the GROUP of TOPIC; one of that name that comes later begins anew."""
-    if not yes:
-        click.confirm(f'Forget all progress of group "{name}" of topic "{topic}"?', abort=True)
+    confirm(f'Forget all progress of group "{name}" of topic "{topic}"?', yes=yes)
     app.run(lambda db: db.delete_group(topic, name))
     if app.json:
         app.output.json({"topic": topic, "group": name, "deleted": True})

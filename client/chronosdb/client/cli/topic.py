@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from chronosdb.client import TopicInfo
+from chronosdb.client.cli.confirm import confirm
 from chronosdb.client.cli.context import App, Group, pass_app
 from chronosdb.client.cli.values import format_time
 
@@ -52,8 +53,7 @@ def show(app: App, name: str) -> None:
 @pass_app
 def delete(app: App, name: str, yes: bool) -> None:
     """Delete the topic NAME with its groups and all its events, for good."""
-    if not yes:
-        click.confirm(f'Delete topic "{name}" and all its events for good?', abort=True)
+    confirm(f'Delete topic "{name}" and all its events for good?', yes=yes)
     app.run(lambda db: db.delete_topic(name))
     if app.json:
         app.output.json({"topic": name, "deleted": True})

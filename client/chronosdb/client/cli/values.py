@@ -54,7 +54,7 @@ def format_age(ms: int) -> str:
     if ms < 1000:
         return f"{ms}ms"
     if seconds < 60:
-        return f"{ms / 1000:.1f}s"
+        return f"{ms // 100 / 10}s"
     if minutes < 60:
         return f"{minutes}m {seconds % 60}s"
     if minutes < 24 * 60:

@@ -6,7 +6,8 @@ import heapq
 from collections.abc import Iterable
 
 from chronosdb.client.link import Link
-from chronosdb.client.replay.source import Bell, Head, Source, open_all
+from chronosdb.client.replay.event import ReplayChunk
+from chronosdb.client.replay.source import Bell, Source, open_all
 
 
 class Merge:
@@ -54,26 +55,26 @@ class Merge:
                 await self._bell.wait()
         return source
 
-    def take(self) -> Head:
+    def take(self) -> tuple[ReplayChunk, int]:
         """The event of the source that `next` named."""
-        *_, source = self._heap[0]
-        head = source.take()
-        if (following := source.head) is not None:
-            heapq.heapreplace(self._heap, _entry(source, following))
-        else:
+        source = self._heap[0][-1]
+        taken = source.take()
+        if not source.has_head:
             heapq.heappop(self._heap)
             self._unknown.append(source)
-        return head
+        else:
+            heapq.heapreplace(self._heap, _entry(source))
+        return taken
 
     def _look(self) -> None:
         unknown: list[Source] = []
         for source in self._unknown:
-            if (head := source.head) is not None:
-                heapq.heappush(self._heap, _entry(source, head))
+            if source.has_head:
+                heapq.heappush(self._heap, _entry(source))
             elif not source.has_ended():
                 unknown.append(source)
         self._unknown = unknown
 
 
-def _entry(source: Source, head: Head) -> tuple[int, int, Source]:
-    return head.chunk.times[head.at], source.partition, source
+def _entry(source: Source) -> tuple[int, int, Source]:
+    return source.time_ms, source.partition, source

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Self
 
 import anyio
+import anyio.lowlevel
 
 from chronosdb.client.arguments import check_count
 from chronosdb.client.link import Link
@@ -74,7 +75,7 @@ class Replay:
             self._close()
             raise StopAsyncIteration
         if self._pace is not None:
-            await self._pace.wait(_time_of(source))
+            await self._pace.wait(source.time_ms)
         return self._take(source)
 
     def take(self, limit: int) -> list[ReplayedEvent]:
@@ -181,9 +182,3 @@ class _Pace:
         turn_s = began_s + (time_ms - first_ms) / 1000 / self._speed
         if turn_s > now_s:
             await anyio.sleep_until(turn_s)
-
-
-def _time_of(source: Source) -> int:
-    head = source.head
-    assert head is not None
-    return head.chunk.times[head.at]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import anyio
 
@@ -40,13 +40,6 @@ class Bell:
         self._rung = anyio.Event()
 
 
-class Head(NamedTuple):
-    """An event of a chunk."""
-
-    chunk: ReplayChunk
-    at: int
-
-
 class Source:
     """The events of one partition, in order, each once.
 
@@ -68,8 +61,10 @@ class Source:
         #: Where the events end that were committed when the replay began.
         self.until = NO_CUT if place is None else place.until
         self._terms = terms
-        #: Where to open; None: at the start.
+        #: Where to open, unless something was taken since; None: at the start.
         self._place = place
+        #: The last event taken, as its chunk and its index there.
+        self._last: tuple[ReplayChunk, int] | None = None
         self._next_stream = next_stream
         self._bell = bell
         self._ahead_bytes = ahead_bytes
@@ -87,9 +82,14 @@ class Source:
         self._failure: ChronosError | None = None
 
     @property
-    def head(self) -> Head | None:
-        """The next event, if it is here."""
-        return Head(self._chunks[0], self._next) if self._chunks else None
+    def has_head(self) -> bool:
+        """Whether the next event is here."""
+        return bool(self._chunks)
+
+    @property
+    def time_ms(self) -> int:
+        """The time of the next event, which is here: by this, sources are merged and paced."""
+        return self._chunks[0].times[self._next]
 
     @property
     def closed(self) -> bool:
@@ -99,6 +99,9 @@ class Source:
     @property
     def place(self) -> m.ReplayPlace | None:
         """The place behind the last event taken; None: nothing was and it was never open."""
+        if self._last is not None:
+            chunk, index = self._last
+            return chunk.place_after(index, self.until)
         return self._place
 
     def has_ended(self) -> bool:
@@ -111,16 +114,15 @@ class Source:
             raise to_error(to_failed(self._failure))
         return self._ended
 
-    def take(self) -> Head:
-        """The next event, which is then gone from here."""
-        head = Head(self._chunks[0], self._next)
-        self._next += 1
-        self._place = head.chunk.place_after(head.at, self.until)
-        if self._next == head.chunk.batch.count:
+    def take(self) -> tuple[ReplayChunk, int]:
+        """The next event, as its chunk and its index there; it is then gone from here."""
+        chunk, index = self._last = self._chunks[0], self._next
+        self._next = index + 1
+        if self._next == chunk.batch.count:
             self._chunks.popleft()
             self._next = 0
-            self._give_back(len(head.chunk.batch.blob))
-        return head
+            self._give_back(len(chunk.batch.blob))
+        return self._last
 
     def go_on(self) -> None:
         """After the end: with what was committed since, and is committed from now on."""
@@ -147,14 +149,14 @@ class Source:
                 terms.end,
                 terms.key,
                 self._follows,
-                self._place,
+                self.place,
                 self._granted,
             )
         )
 
     def opened(self, place: m.ReplayPlace) -> None:
         """The node has opened the stream, there."""
-        self._place, self.until = place, place.until
+        self._place, self._last, self.until = place, None, place.until
 
     def close(self) -> None:
         """Ask for no more. What is buffered stays, unless the stream was only being opened."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
 from anyio.from_thread import start_blocking_portal
 
+from chronosdb.client.buffered import BufferedPublisher, Sent
 from chronosdb.client.client import Client
 from chronosdb.client.connect import connect as connect_async
-from chronosdb.client.pending import ChangeResult
-from chronosdb.client.results import PublishResult, StoredEvent
+from chronosdb.client.dlq import DeadLetters
+from chronosdb.client.schedules import Schedules
 from chronosdb.client.sync.bridge import Bridge
 from chronosdb.client.sync.consuming import SyncSubscription
-from chronosdb.wire import Event
+from chronosdb.client.sync.twin import Twin, blocking, streaming
 from chronosdb.wire.event import Meta
 from chronosdb.wire.messages import TopicInfo
 
@@ -36,32 +37,41 @@ def connect(
             yield SyncClient(bridge, db)
 
 
-class SyncClient:
-    """As `Client`, method for method. Thread-safe."""
+class SyncDeadLetters(Twin[DeadLetters]):
+    """As `DeadLetters`."""
 
-    def __init__(self, bridge: Bridge, client: Client) -> None:
-        self._bridge = bridge
-        self._client = client
+    list = streaming(DeadLetters.list)
+    inspect = blocking(DeadLetters.inspect)
+    redrive = blocking(DeadLetters.redrive)
+    purge = blocking(DeadLetters.purge)
 
-    def ping(self) -> float:
-        """See `Client.ping`."""
-        return self._bridge.call(self._client.ping)
 
-    def create_topic(self, name: str, partitions: int = 1, **settings: int) -> TopicInfo:
-        """See `Client.create_topic`."""
-        return self._bridge.call(partial(self._client.create_topic, name, partitions, **settings))
+class SyncSchedules(Twin[Schedules]):
+    """As `Schedules`."""
 
-    def topics(self) -> list[TopicInfo]:
-        """See `Client.topics`."""
-        return self._bridge.call(self._client.topics)
+    put = blocking(Schedules.put)
+    get = blocking(Schedules.get)
+    list = streaming(Schedules.list)
+    pause = blocking(Schedules.pause)
+    resume = blocking(Schedules.resume)
+    delete = blocking(Schedules.delete)
+    preview = blocking(Schedules.preview)
 
-    def topic(self, name: str) -> TopicInfo:
-        """See `Client.topic`."""
-        return self._bridge.call(partial(self._client.topic, name))
 
-    def publish(
+class SyncSent(Twin[Sent]):
+    """As `Sent`; `result()` waits."""
+
+    result = blocking(Sent.result)
+
+
+class SyncPublisher(Twin[BufferedPublisher]):
+    """As `BufferedPublisher`."""
+
+    _send = blocking(BufferedPublisher.send)
+    flush = blocking(BufferedPublisher.flush)
+
+    def send(
         self,
-        topic: str,
         payload: bytes,
         *,
         message_id: str | None = None,
@@ -69,89 +79,63 @@ class SyncClient:
         meta: Meta | None = None,
         at: dt.datetime | int | None = None,
         after: float | None = None,
-    ) -> PublishResult:
-        """See `Client.publish`."""
-        return self._bridge.call(
-            partial(
-                self._client.publish,
-                topic,
-                payload,
-                message_id=message_id,
-                key=key,
-                meta=meta,
-                at=at,
-                after=after,
-            )
-        )
+    ) -> SyncSent:
+        """See `BufferedPublisher.send`."""
+        sent = self._send(payload, message_id=message_id, key=key, meta=meta, at=at, after=after)
+        return SyncSent(self._bridge, sent)
 
-    def publish_many(self, topic: str, events: Iterable[Event]) -> list[PublishResult]:
-        """See `Client.publish_many`."""
-        # The iterable may be slow or use the client itself: it is walked here, not on the loop.
-        return self._bridge.call(partial(self._client.publish_many, topic, list(events)))
 
-    def get(self, topic: str, message_id: str, *, key: bytes | None = None) -> StoredEvent | None:
-        """See `Client.get`."""
-        return self._bridge.call(partial(self._client.get, topic, message_id, key=key))
+class SyncClient(Twin[Client]):
+    """As `Client`, method for method. Any number of threads may use it at once."""
 
-    def pending(
+    ping = blocking(Client.ping)
+    delete_topic = blocking(Client.delete_topic)
+    topics = blocking(Client.topics)
+    topic = blocking(Client.topic)
+    publish = blocking(Client.publish)
+    publish_many = blocking(Client.publish_many)
+    get = blocking(Client.get)
+    pending = streaming(Client.pending)
+    count_pending = blocking(Client.count_pending)
+    cancel = blocking(Client.cancel)
+    cancel_where = blocking(Client.cancel_where)
+    reschedule = blocking(Client.reschedule)
+    replay = streaming(Client.replay)
+    groups = blocking(Client.groups)
+    group = blocking(Client.group)
+    reset_group = blocking(Client.reset_group)
+    delete_group = blocking(Client.delete_group)
+
+    @property
+    def dlq(self) -> SyncDeadLetters:
+        """See `Client.dlq`."""
+        return SyncDeadLetters(self._bridge, self._twin.dlq)
+
+    @property
+    def schedules(self) -> SyncSchedules:
+        """See `Client.schedules`."""
+        return SyncSchedules(self._bridge, self._twin.schedules)
+
+    def create_topic(self, name: str, partitions: int = 1, **settings: int) -> TopicInfo:
+        """See `Client.create_topic`."""
+        # By hand: with settings of any name, `self` could be meant to be one of them.
+        return self._bridge.call(partial(self._twin.create_topic, name, partitions, **settings))
+
+    @contextmanager
+    def publisher(
         self,
         topic: str,
         *,
-        start: dt.datetime | int | None = None,
-        end: dt.datetime | int | None = None,
-        key: bytes | None = None,
-    ) -> Iterator[StoredEvent]:
-        """See `Client.pending`."""
-        return self._bridge.iterate(
-            partial(self._client.pending, topic, start=start, end=end, key=key)
+        linger: float = 0.005,
+        max_batch: int = 1000,
+        max_buffered: int = 10_000,
+    ) -> Iterator[SyncPublisher]:
+        """See `Client.publisher`."""
+        publisher = self._twin.publisher(
+            topic, linger=linger, max_batch=max_batch, max_buffered=max_buffered
         )
-
-    def count_pending(
-        self,
-        topic: str,
-        *,
-        start: dt.datetime | int | None = None,
-        end: dt.datetime | int | None = None,
-        key: bytes | None = None,
-    ) -> int:
-        """See `Client.count_pending`."""
-        return self._bridge.call(
-            partial(self._client.count_pending, topic, start=start, end=end, key=key)
-        )
-
-    def cancel(self, topic: str, message_id: str, *, key: bytes | None = None) -> ChangeResult:
-        """See `Client.cancel`."""
-        return self._bridge.call(partial(self._client.cancel, topic, message_id, key=key))
-
-    def reschedule(
-        self,
-        topic: str,
-        message_id: str,
-        *,
-        at: dt.datetime | int | None = None,
-        after: float | None = None,
-        key: bytes | None = None,
-    ) -> ChangeResult:
-        """See `Client.reschedule`."""
-        return self._bridge.call(
-            partial(self._client.reschedule, topic, message_id, at=at, after=after, key=key)
-        )
-
-    def cancel_where(
-        self,
-        topic: str,
-        *,
-        start: dt.datetime | int | None = None,
-        end: dt.datetime | int | None = None,
-        key: bytes | None = None,
-        dry_run: bool = False,
-    ) -> int:
-        """See `Client.cancel_where`."""
-        return self._bridge.call(
-            partial(
-                self._client.cancel_where, topic, start=start, end=end, key=key, dry_run=dry_run
-            )
-        )
+        with self._bridge.enter(publisher) as sends:
+            yield SyncPublisher(self._bridge, sends)
 
     @contextmanager
     def consume(
@@ -164,7 +148,7 @@ class SyncClient:
         start: str | int | dt.datetime = "earliest",
     ) -> Iterator[SyncSubscription]:
         """See `Client.consume`."""
-        subscription = self._client.consume(
+        subscription = self._twin.consume(
             topic, group=group, credits=credits, mode=mode, start=start
         )
         with self._bridge.enter(subscription) as events:

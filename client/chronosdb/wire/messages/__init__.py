@@ -162,8 +162,8 @@ ServerMessage: TypeAlias = (
     | ReplayEnd
 )
 
-#: Tags of the messages that may be as large as a frame may be: those with columns, and the list of all
-#: topics, which only a client decodes.
+#: Tags of the messages that may be as large as a frame may be: those with columns, and the lists of topics,
+#: groups and members, which only a client decodes.
 LARGE_TAGS: Final = frozenset({14, 20, 21, 23, 25, 33, 34, 42, 46, 48, 51, 56, 57, 64})
 
 encode = msgspec.msgpack.Encoder().encode

@@ -12,8 +12,8 @@ from msgspec import Meta, Struct
 
 from chronosdb.wire.limits import (
     MAX_CRON_CHARS,
-    MAX_META_BYTES,
     MAX_PREVIEW,
+    MAX_SCHEDULE_META_BYTES,
     MAX_SCHEDULE_NAME_CHARS,
     MAX_SCHEDULE_PAYLOAD_BYTES,
     NAME_PATTERN,
@@ -50,7 +50,7 @@ class ScheduleSpec(Struct, frozen=True, array_like=True):
     topic: Name
     payload: Annotated[bytes, Meta(max_length=MAX_SCHEDULE_PAYLOAD_BYTES)]
     key: Key | None
-    meta: Annotated[bytes, Meta(max_length=MAX_META_BYTES)]
+    meta: Annotated[bytes, Meta(max_length=MAX_SCHEDULE_META_BYTES)]
     timetable: Timetable
     #: "all", "latest", "none", or ms: which missed occurrences are made up.
     catch_up: Word | Count
@@ -59,8 +59,8 @@ class ScheduleSpec(Struct, frozen=True, array_like=True):
 class Schedule(Struct, frozen=True, array_like=True):
     """A schedule as the node has it.
 
-    An event's id is "name/generation/occurrence". `next_ms` is the next occurrence of which no event
-    has been made; None: it is paused, or there is none.
+    An event's id is "name/generation/occurrence". `next_ms` is the next occurrence from now; None: it
+    is paused, or there is none.
     """
 
     name: ScheduleName

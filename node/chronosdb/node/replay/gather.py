@@ -1,15 +1,14 @@
 """Fetching events in a wanted order, with bounded memory, whatever order they are stored in.
 
-Events are read in the order of the log, each record once, and only what is wanted is copied out of it;
-then the copies are put in order. How many events fit into a page is not known before they are read: a
-page that was asked too much for is tried again with fewer.
+Neighbours in the log are copied a page at a time. Where the wanted order is another one, a page would
+have to read many records for a few events each; so a hoard of several pages is fetched at once, in the
+order of the log, each record once, copying out only what is wanted. How many events fit into it is not
+known before they are read: a hoard that was asked too much for is tried again with fewer.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -19,47 +18,22 @@ from chronosdb.node.reader import EventReader, Slice, Stored
 from chronosdb.node.replay.history import Breath
 from chronosdb.wire import BatchBuilder, EventBatch
 
-#: Events in one page, at most.
+#: Events that are looked at for one page, and for one hoard, at most.
 _PAGE_EVENTS: Final = 4096
-#: What each event adds to a batch beside its id and its body.
+_HOARD_EVENTS: Final = 32_768
+_HOARD_BYTES: Final = 4 * 1024 * 1024
+#: What a batch costs in any case, and with each event beside its id and its body.
+_BATCH_BYTES: Final = 4
 _ROW_BYTES: Final = 20
 
 
 class Page(NamedTuple):
-    """Events of the wanted offsets, in their order."""
+    """Some of the wanted events, in their order."""
 
-    #: The wanted offsets up to here are done with.
-    taken: int
-    #: Those that are in the page, as indices: all that were taken, unless a key was asked for.
+    #: Which of the wanted ones they are.
     chosen: Int64s
     published_ms: Int64s
-    #: None when no event was chosen.
-    batch: EventBatch | None
-
-
-@dataclass(slots=True)
-class _Haul:
-    """Events in the order of the log, copied out of their records."""
-
-    #: Room for batches, in bytes; the first event always fits.
-    room: int
-    #: How many of the offsets asked for are in here, or were passed over.
-    taken: int = 0
-    batches: list[EventBatch] = field(default_factory=list)
-    #: Of each event: which of the offsets asked for it is, and when it was published.
-    chosen: list[Int64s] = field(default_factory=list)
-    published_ms: list[Int64s] = field(default_factory=list)
-
-    def add(self, stored: Stored, picked: list[tuple[int, int, int]]) -> None:
-        """Copy events of one record: (first, after the last, number of the first)."""
-        if not picked:
-            return
-        builder = BatchBuilder()
-        for start, stop, number in picked:
-            builder.add(stored.batch, start, stop)
-            self.chosen.append(np.arange(number, number + stop - start, dtype=np.int64))
-        self.published_ms.append(np.full(builder.count, stored.published_ms, np.int64))
-        self.batches.append(EventBatch(builder.build()))
+    batch: EventBatch
 
 
 class Gatherer:
@@ -69,60 +43,80 @@ class Gatherer:
         self._reader = reader
         self._key = key
         self._breath = Breath()
-        #: How many events to ask for: about as many as fit.
-        self._appetite = _PAGE_EVENTS
+        self._offsets = np.empty(0, np.int64)
+        #: The wanted offsets before this are fetched.
+        self._next = 0
+        self._hoard: _Hoard | None = None
+        #: The record that was last looked at, and how large its events are up to each.
+        self._measured: tuple[Stored, Int64s] | None = None
+        #: How many events to ask for in another order than that of the log: about as many as fit.
+        self._appetite = _HOARD_EVENTS
 
-    async def page(self, offsets: Int64s, room: int) -> Page:
-        """As many of `offsets`, from the first on, as fit into `room` bytes; one at least.
+    def want(self, offsets: Int64s) -> None:
+        """These are the next; those wanted before are all paged."""
+        assert self._hoard is None
+        self._offsets, self._next = offsets, 0
+
+    async def page(self, room: int) -> Page | None:
+        """The next events, as many as fit into `room` bytes, one at least; None: no more.
 
         Raises:
             OutOfRange: an event is not stored any more.
             DamagedRecord: its bytes on disk are not what was written.
         """
+        while self._hoard is None and self._next < len(self._offsets):
+            self._hoard = await self._fetch(room)
+        if self._hoard is None:
+            return None
+        page = self._hoard.take(room)
+        if self._hoard.empty:
+            self._hoard = None
+        return page
+
+    async def _fetch(self, room: int) -> _Hoard | None:
+        """The next events that are not fetched; None: nobody wants these."""
+        start = self._next
+        wanted = self._offsets[start : start + _PAGE_EVENTS]
+        if (np.diff(wanted) > 0).all():
+            haul = await self._haul(wanted, room)
+            self._next += haul.taken
+            return haul.hoard(start, np.arange(haul.taken, dtype=np.int64))
         while True:
-            wanted = offsets[: self._appetite]
+            wanted = self._offsets[start : start + self._appetite]
             order = np.argsort(wanted, kind="stable")
-            haul = await self._haul(wanted[order], room)
-            in_order = bool((np.diff(order) > 0).all())
-            if haul.taken == len(wanted) or in_order:
-                if 2 * haul.room > room:
-                    self._appetite = min(_PAGE_EVENTS, 2 * self._appetite)
-                return _page(haul, None if in_order else order)
-            # The first events of the order of the log are not the first that are wanted.
+            haul = await self._haul(wanted[order], _HOARD_BYTES)
+            if haul.taken == len(wanted):
+                self._next += haul.taken
+                if 2 * haul.room > _HOARD_BYTES:
+                    self._appetite = min(_HOARD_EVENTS, 2 * self._appetite)
+                return haul.hoard(start, order)
+            # What was read first is not what is wanted first.
             self._appetite = max(1, len(wanted) // 2)
 
     async def _haul(self, offsets: Int64s, room: int) -> _Haul:
+        """Copy events at ascending offsets, until there is no room."""
         haul = _Haul(room)
         record: Stored | None = None
-        picked: list[tuple[int, int, int]] = []
+        runs: list[_Run] = []
+        ends = np.empty(0, np.int64)
         for piece in self._reader.slices(offsets):
             if piece.stored is not record:
                 if record is not None:
-                    haul.add(record, picked)
+                    haul.copy(record, runs)
                     await self._breath.after(len(record.batch.blob))
-                record, picked = piece.stored, []
-            if not self._pick(haul, piece, picked):
+                record, runs, ends = piece.stored, [], self._ends(piece.stored)
+            if not haul.pick(piece, self._chosen(piece), ends, runs):
                 break
         assert record is not None
-        haul.add(record, picked)
+        haul.copy(record, runs)
         return haul
 
-    def _pick(self, haul: _Haul, piece: Slice, picked: list[tuple[int, int, int]]) -> bool:
-        """Choose events of a slice; False when the room is used up before its end."""
-        batch, first = piece.stored.batch, haul.taken
-        for start, stop in self._runs(piece):
-            began = bool(haul.batches or picked)
-            fits = _fitting(batch, start, stop, haul.room, at_least=0 if began else 1)
-            if fits > start:
-                picked.append((start, fits, first + start - piece.start))
-                haul.room -= _size(batch, start, fits)
-            if fits < stop:
-                haul.taken = first + fits - piece.start
-                return False
-        haul.taken = first + piece.stop - piece.start
-        return True
+    def _ends(self, record: Stored) -> Int64s:
+        if self._measured is None or self._measured[0] is not record:
+            self._measured = record, _ends(record.batch)
+        return self._measured[1]
 
-    def _runs(self, piece: Slice) -> Iterator[tuple[int, int]]:
+    def _chosen(self, piece: Slice) -> Iterator[tuple[int, int]]:
         """The events of a slice that have the key, neighbours together."""
         if self._key is None:
             yield piece.start, piece.stop
@@ -134,20 +128,129 @@ class Gatherer:
                 yield i, i + 1
 
 
-def _page(haul: _Haul, order: Int64s | None) -> Page:
-    """What was hauled, in the wanted order; `order` None: that is the order of the log."""
-    if not haul.batches:
-        return Page(haul.taken, np.empty(0, np.int64), np.empty(0, np.int64), None)
-    chosen, published_ms = np.concatenate(haul.chosen), np.concatenate(haul.published_ms)
-    if order is None:
-        return Page(haul.taken, chosen, published_ms, _joined(haul.batches))
-    chosen = order[chosen]
-    ranks = np.argsort(chosen)
-    batch = _arranged(haul.batches, ranks)
-    return Page(haul.taken, chosen[ranks], published_ms[ranks], batch)
+class _Run(NamedTuple):
+    """Events `start` … `stop` - 1 of a record; the first has the place `number` among those asked for."""
+
+    start: int
+    stop: int
+    number: int
 
 
-def _joined(batches: list[EventBatch]) -> EventBatch:
+class _Haul:
+    """Events copied out of their records, in the order of the log."""
+
+    def __init__(self, room: int) -> None:
+        #: Bytes that may still be copied; the first event always fits.
+        self.room = room - _BATCH_BYTES
+        #: How many of those asked for are in here, or were passed over.
+        self.taken = 0
+        self._batches: list[EventBatch] = []
+        #: Of each event: its place among those asked for, and when it was published.
+        self._numbers: list[Int64s] = []
+        self._published_ms: list[Int64s] = []
+
+    def pick(
+        self, piece: Slice, chosen: Iterator[tuple[int, int]], ends: Int64s, runs: list[_Run]
+    ) -> bool:
+        """Add to `runs` what is chosen of a slice and fits; whether all of it does.
+
+        `ends` says how large the events of its record are up to each.
+        """
+        first = self.taken - piece.start
+        for start, stop in chosen:
+            fits = int(np.searchsorted(ends, ends[start] + self.room, side="right")) - 1
+            if not self._batches and not runs:
+                fits = max(fits, start + 1)
+            fits = min(fits, stop)
+            if fits > start:
+                runs.append(_Run(start, fits, first + start))
+                self.room -= int(ends[fits] - ends[start])
+            if fits < stop:
+                self.taken = first + max(fits, start)
+                return False
+        self.taken = first + piece.stop
+        return True
+
+    def copy(self, stored: Stored, runs: Sequence[_Run]) -> None:
+        """Copy runs of one record."""
+        if not runs:
+            return
+        numbers = [np.arange(n, n + stop - start, dtype=np.int64) for start, stop, n in runs]
+        self._numbers += numbers
+        if len(runs) == 1:
+            self._batches.append(_copy(stored.batch, runs[0].start, runs[0].stop))
+        else:
+            indices = [i for start, stop, _ in runs for i in range(start, stop)]
+            self._batches.append(stored.batch.select(indices))
+        count = self._batches[-1].count
+        self._published_ms.append(np.full(count, stored.published_ms, np.int64))
+
+    def hoard(self, first: int, order: Int64s) -> _Hoard | None:
+        """What was copied, to be taken in the wanted order.
+
+        `first` is the index of the first event asked for, `order` the place of each in the order wanted.
+        """
+        if not self._batches:
+            return None
+        chosen = first + order[np.concatenate(self._numbers)]
+        return _Hoard(_joined(self._batches), chosen, np.concatenate(self._published_ms))
+
+
+class _Hoard:
+    """Fetched events, taken in order."""
+
+    def __init__(self, batch: EventBatch, chosen: Int64s, published_ms: Int64s) -> None:
+        self._batch = batch
+        #: The order to take them in; None: as they are.
+        self._ranks = None if (np.diff(chosen) > 0).all() else np.argsort(chosen)
+        if self._ranks is not None:
+            chosen, published_ms = chosen[self._ranks], published_ms[self._ranks]
+        self._chosen = chosen
+        self._published_ms = published_ms
+        #: How large the events are up to each, in the order of taking; None: not measured.
+        self._ends: Int64s | None = None
+        self._taken = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything is taken."""
+        return self._taken == self._batch.count
+
+    def take(self, room: int) -> Page:
+        """As many events as fit into `room` bytes, one at least."""
+        start = self._taken
+        self._taken = stop = self._fitting(start, room)
+        if self._ranks is None:
+            batch = _part(self._batch, start, stop)
+        else:
+            batch = self._batch.select(self._ranks[start:stop].tolist())
+        return Page(self._chosen[start:stop], self._published_ms[start:stop], batch)
+
+    def _fitting(self, start: int, room: int) -> int:
+        if start == 0 and len(self._batch.blob) <= room:
+            return self._batch.count
+        if self._ends is None:
+            self._ends = _ends(self._batch)
+            if self._ranks is not None:
+                sizes = np.diff(self._ends)[self._ranks]
+                self._ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))
+        full = self._ends[start] + room - _BATCH_BYTES
+        fits = int(np.searchsorted(self._ends, full, side="right")) - 1
+        return min(max(fits, start + 1), self._batch.count)
+
+
+def _part(batch: EventBatch, start: int, stop: int) -> EventBatch:
+    return batch if (start, stop) == (0, batch.count) else _copy(batch, start, stop)
+
+
+def _copy(batch: EventBatch, start: int, stop: int) -> EventBatch:
+    """Events in bytes of their own, so that they do not keep a whole record in memory."""
+    builder = BatchBuilder()
+    builder.add(batch, start, stop)
+    return EventBatch(builder.build())
+
+
+def _joined(batches: Sequence[EventBatch]) -> EventBatch:
     if len(batches) == 1:
         return batches[0]
     builder = BatchBuilder()
@@ -156,24 +259,10 @@ def _joined(batches: list[EventBatch]) -> EventBatch:
     return EventBatch(builder.build())
 
 
-def _arranged(batches: list[EventBatch], ranks: Int64s) -> EventBatch:
-    """The events of all batches, counted through, in the order of `ranks`."""
-    ends = np.cumsum([batch.count for batch in batches])
-    which = np.searchsorted(ends, ranks, side="right")
-    starts = ends - [batch.count for batch in batches]
-    builder = BatchBuilder()
-    for number, index in zip(which.tolist(), (ranks - starts[which]).tolist(), strict=True):
-        builder.add(batches[number], index, index + 1)
-    return EventBatch(builder.build())
-
-
-def _fitting(batch: EventBatch, start: int, stop: int, room: int, *, at_least: int) -> int:
-    """Where the events from `start` on, up to `stop`, exceed `room` bytes."""
-    ends = range(start, stop + 1)
-    fits = bisect_right(ends, room, key=lambda end: _size(batch, start, end)) - 1
-    return min(stop, start + max(at_least, fits))
-
-
-def _size(batch: EventBatch, start: int, stop: int) -> int:
-    ids, bodies = batch.id_ends, batch.body_ends
-    return (stop - start) * _ROW_BYTES + ids[stop] - ids[start] + bodies[stop] - bodies[start]
+def _ends(batch: EventBatch) -> Int64s:
+    """How large the events of a batch are up to each; one more entry than events."""
+    sizes = np.frombuffer(batch.payload_len, np.uint32).astype(np.int64) + _ROW_BYTES
+    sizes += np.frombuffer(batch.meta_len, np.uint32)
+    sizes += np.frombuffer(batch.key_len, np.uint16)
+    sizes += np.frombuffer(batch.id_len, np.uint8)
+    return np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))

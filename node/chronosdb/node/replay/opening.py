@@ -92,12 +92,13 @@ def _oldest(history: History, wanted: m.Replay) -> int:
 
 def _first(history: History, wanted: m.Replay) -> int:
     """The first offset or position that is asked for; the committed end where nothing is."""
-    if wanted.start is None:
-        return _oldest(history, wanted)
-    committed = _committed(history, wanted)
-    if wanted.by == "offset":
+    if wanted.start is not None and wanted.by == "offset":
         return max(0, wanted.start)
+    oldest, committed = _oldest(history, wanted), _committed(history, wanted)
+    if wanted.start is None:
+        return oldest
     record = history.since(wanted.start)
     if record is None:
         return committed
-    return min(committed, record.position if wanted.by == "fired" else record.offset)
+    # The record may be of a group that is still being written.
+    return max(oldest, min(committed, record.position if wanted.by == "fired" else record.offset))

@@ -12,7 +12,6 @@ import trio
 from chronosdb.node import faults
 from chronosdb.node.broker import Broker
 from chronosdb.node.clock import Signal
-from chronosdb.node.due import Int64s
 from chronosdb.node.replay.courses import Course, Rows
 from chronosdb.node.replay.gather import Gatherer, Page
 from chronosdb.node.replay.history import History
@@ -147,17 +146,14 @@ class _Stream:
                 await self._wake.wait()
 
     async def _send_rows(self, rows: Rows) -> None:
-        start, count = 0, len(rows.offsets)
-        while start < count:
-            await self._room()
-            page = await self._gatherer.page(rows.offsets[start:], min(self.credit, _FRAME_BYTES))
-            await self._room()
-            if page.batch is not None:
-                frame = _frame(self.number, rows, start + page.chosen, page)
-                self.credit -= len(frame.batch)
-                self._send(frame)
-            start += page.taken
+        self._gatherer.want(rows.offsets)
+        await self._room()
+        while (page := await self._gatherer.page(min(self.credit, _FRAME_BYTES))) is not None:
+            frame = _frame(self.number, rows, page)
+            self.credit -= len(frame.batch)
+            self._send(frame)
             await trio.lowlevel.checkpoint()
+            await self._room()
 
     async def _room(self) -> None:
         """Wait until a frame may be sent. Only this task spends credit."""
@@ -171,9 +167,8 @@ class _Stream:
         return m.ReplayEnd(self.number, error.code, error.message, error.retryable, error.details)
 
 
-def _frame(stream: int, rows: Rows, chosen: Int64s, page: Page) -> m.Replayed:
-    assert page.batch is not None
-    batch = page.batch
+def _frame(stream: int, rows: Rows, page: Page) -> m.Replayed:
+    chosen, batch = page.chosen, page.batch
     if rows.due_ms is not None:
         batch = batch.with_due(rows.due_ms[chosen].tobytes())
     positions = fired = b""
