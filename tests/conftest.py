@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from trio.testing import MockClock
+
+
+def pytest_configure() -> None:
+    """Let SIGINT mean what it means at a terminal, also where a CI runner has it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

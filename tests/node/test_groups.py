@@ -7,14 +7,10 @@ from collections import Counter
 import pytest
 from trio.testing import MockClock
 
-from chronosdb.node import records
-from chronosdb.node.partition import PartitionId
-from chronosdb.node.records import Kind
-from chronosdb.wal import Log, LogOptions
-from chronosdb.wal.layout import DataDir
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import Conflict, LeaseLost, NotFound
-from tests.support.in_process import DATA_DIR, START_MS, Broker, topic_broker
+from tests.support.in_process import START_MS, topic_broker
+from tests.support.partition_log import read_log
 from tests.support.raw_client import Delivery, RawClient, event
 
 
@@ -136,15 +132,6 @@ async def test_a_group_keeps_its_mode(clock: MockClock) -> None:
         await client.subscribe(mode="ordered")
 
 
-def group_records(node: Broker) -> list[tuple[str, int]]:
-    """The groups that the log of the first partition says were created, and where."""
-    identity = PartitionId("t", 1, 0)
-    directory = DataDir(DATA_DIR).partition(identity.directory)
-    log = Log.open(node.disk, directory, LogOptions(), log_id=identity.log_id, writable=False)
-    found = [records.read_group(r) for r in log.scan() if r.kind == Kind.GROUP]
-    return [(group.group, group.start) for group in found]
-
-
 async def test_two_members_that_create_a_group_together_create_it_once(clock: MockClock) -> None:
     """An event that fires between the two requests is not skipped by the second."""
     async with topic_broker(clock) as (node, a):
@@ -160,7 +147,7 @@ async def test_two_members_that_create_a_group_together_create_it_once(clock: Mo
             await b.drain(1)
         await b.reply(91)
         got = await a.drain(10) + await b.drain(10)
-        assert group_records(node) == [("g", 0)]
+        assert read_log(node.disk).groups == [("g", 0)]
         assert [d.message_id for d in got] == ["between"]
 
 

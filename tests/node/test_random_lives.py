@@ -88,6 +88,7 @@ async def test_random_lives_break_no_promise(clock: MockClock, seed: int) -> Non
     async with broker(
         clock,
         seed=seed,
+        fsync=rng.choice(["batch", "batch", "every_event"]),
         checkpoint_interval_ms=3000,
         max_attempts=1000,
         ack_timeout_ms=2000,

@@ -8,21 +8,18 @@ import pytest
 from trio.testing import MockClock
 
 from chronosdb.node import state as states
-from chronosdb.node.partition import PartitionId
 from chronosdb.node.state import PartitionState
-from chronosdb.wal import KeyValue, Log, LogOptions, MemoryKV
-from chronosdb.wal.layout import DataDir
-from tests.support.in_process import DATA_DIR, START_MS, Broker, topic_broker
+from chronosdb.wal import KeyValue, MemoryKV
+from tests.support.in_process import START_MS, Broker, topic_broker
+from tests.support.partition_log import FIRST, open_log
 from tests.support.raw_client import event
 
-LOG_ID = PartitionId("t", 1, 0).log_id
+LOG_ID = FIRST.log_id
 
 
 def recovered(node: Broker, views: KeyValue) -> PartitionState:
     """The state of partition 0 of the first topic, as a node that starts on `views` finds it."""
-    directory = DataDir(DATA_DIR).partition(PartitionId("t", 1, 0).directory)
-    log = Log.open(node.disk, directory, LogOptions(), log_id=LOG_ID, writable=False)
-    state = PartitionState(log, LOG_ID, views.namespaced(LOG_ID), node.now_ms)
+    state = PartitionState(open_log(node.disk), LOG_ID, views.namespaced(LOG_ID), node.now_ms)
     state.recover()
     return state
 

@@ -138,7 +138,7 @@ async def test_large_events_in_any_order_come_in_frames_of_bounded_size(clock: M
         batches = frames(client)
         found = [i.decode() for batch in batches for i in batch.ids()]
         assert found == [f"{kind}{n}" for kind in "ba" for n in reversed(range(20))]
-        assert all(len(batch.blob) <= 256 * 1024 for batch in batches)
+        assert all(len(batch.blob) <= 64 * 1024 for batch in batches)
 
 
 async def test_a_client_that_does_not_read_holds_up_only_itself(clock: MockClock) -> None:

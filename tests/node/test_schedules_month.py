@@ -26,7 +26,7 @@ ZONES = ("Europe/Paris", "America/New_York")
 TIMES = {
     "nightly": Times(frozenset({30}), frozenset({2})),
     "often": Times(frozenset({0, 15, 45}), frozenset({1, 2, 3})),
-    "hourly": Times(frozenset({0})),
+    "all-day": Times(frozenset({0}), frozenset(range(2, 24, 3))),
 }
 POLICIES = [("skip", "first"), ("shift", "last"), ("skip", "both")]
 

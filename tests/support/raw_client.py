@@ -211,6 +211,10 @@ class RawClient:
         with trio.move_on_after(max(ms, 0.001) / 1000):
             while True:
                 await self._pump()
+        return self.arrived()
+
+    def arrived(self) -> list[Delivery]:
+        """What has arrived and was not asked for yet."""
         found = list(self._deliveries)
         self._deliveries.clear()
         return found

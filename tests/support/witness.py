@@ -88,12 +88,15 @@ class Witness:
         return got
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Settles them."""
+        """Settles them; what arrives meanwhile is checked, and left to come again."""
         if self.client is None or not deliveries:
             return
         self.asked |= {d.position for d in deliveries}
         with node_may_die():
             await self.client.ack(*deliveries)
+            # What came before the answer was sent before the ack was committed.
+            for delivery in self.client.arrived():
+                self._check(delivery)
             self.settled |= {d.position for d in deliveries}
 
     async def nack(self, delivery: Delivery, delay_ms: int) -> None:

@@ -37,7 +37,9 @@ from chronosdb.wire.messages import (
     GroupMove,
     GroupPartition,
     GroupSummary,
+    NodeStats,
     TopicInfo,
+    TopicStats,
 )
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "GroupSummary",
     "InvalidArgument",
     "LeaseLost",
+    "NodeStats",
     "NotFound",
     "NotLeader",
     "Overloaded",
@@ -74,5 +77,6 @@ __all__ = [
     "Subscription",
     "Timeout",
     "TopicInfo",
+    "TopicStats",
     "connect",
 ]

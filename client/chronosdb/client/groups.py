@@ -10,7 +10,7 @@ from chronosdb.client.link import Link
 from chronosdb.client.schedules import Schedules
 from chronosdb.client.topics import Topics
 from chronosdb.wire import messages as m
-from chronosdb.wire.messages import GroupInfo, GroupMove, GroupSummary
+from chronosdb.wire.messages import GroupInfo, GroupMove, GroupSummary, NodeStats
 
 
 class Administration:
@@ -28,6 +28,10 @@ class Administration:
     def schedules(self) -> Schedules:
         """The recurring schedules of this node."""
         return Schedules(self._link)
+
+    async def stats(self) -> NodeStats:
+        """How the node and each of its topics do: the numbers behind `chronos top`."""
+        return (await self._link.call(m.Stats, m.StatsReply)).node
 
     async def delete_topic(self, name: str) -> None:
         """Delete a topic with its groups and all its events, pending ones included, for good.

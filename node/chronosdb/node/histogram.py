@@ -17,11 +17,12 @@ _FEW: Final = 8
 class Histogram:
     """Counts by bound. One writer; who reads meanwhile may see a value in `counts` before `total`."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("_edges", "bounds", "counts", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         assert list(bounds) == sorted(set(bounds))
         self.bounds = bounds
+        self._edges = np.array(bounds)
         #: How many values were in (the bound before, this bound]; last, those above all bounds.
         self.counts = [0] * (len(bounds) + 1)
         #: The sum of all values.
@@ -38,7 +39,7 @@ class Histogram:
             for value in values.tolist():
                 self.add(value)
             return
-        slots = np.searchsorted(self.bounds, values)
+        slots = self._edges.searchsorted(values)
         for slot, count in enumerate(np.bincount(slots).tolist()):
             self.counts[slot] += count
         self.total += int(values.sum())

@@ -8,7 +8,6 @@ docs/metrics.md lists every name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
@@ -28,7 +27,7 @@ from chronosdb.node.broker import Broker
 from chronosdb.node.environment import Environment
 from chronosdb.node.histogram import Histogram
 from chronosdb.node.loop_lag import LoopLag
-from chronosdb.node.readings import Reading, combined, read_topics
+from chronosdb.node.readings import Reading, Traffic, combined, read_topics
 from chronosdb.node.records import SettleReason
 from chronosdb.wire.errors import Conflict, Overloaded
 
@@ -95,15 +94,6 @@ _GAUGES: Final[Sequence[tuple[str, str, Callable[[Reading], float]]]] = (
     ),
     ("wheel_bytes", "Memory of the timing wheel.", lambda r: r.wheel_bytes),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """What clients keep busy now."""
-
-    connections: int
-    #: Publishes that were received and not answered.
-    inflight_bytes: int
 
 
 class Metrics:

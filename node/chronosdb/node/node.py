@@ -18,10 +18,11 @@ from chronosdb.node.environment import Environment, Listeners, names_address
 from chronosdb.node.identity import Identity, load_or_create
 from chronosdb.node.loop_lag import LoopLag
 from chronosdb.node.metadata import Metadata
-from chronosdb.node.metrics import Metrics, Traffic
+from chronosdb.node.metrics import Metrics
 from chronosdb.node.requests import Services
 from chronosdb.node.schedules import Schedules
 from chronosdb.node.server import Server, Stream
+from chronosdb.node.stats import NodeFacts, Stats
 from chronosdb.node.views import open_views
 from chronosdb.sched import RetryPolicy
 from chronosdb.wal import LogOptions
@@ -136,7 +137,7 @@ class Node:
             self._env,
             broker,
             version=version("chronosdb"),
-            traffic=lambda: Traffic(server.connections, server.inflight_bytes),
+            traffic=server.traffic,
             loop_lag=loop_lag,
         )
         await loop_lag.run()
@@ -158,12 +159,14 @@ class Node:
                 MAX_FRAME_BYTES,
             )
 
-        services = Services(broker, Consumers(broker), schedules, self._env.clock, welcome)
-
         def connect(stream: Stream) -> Connection:
             return Connection(stream, services, options)
 
-        return Server(connect, config.max_connections)
+        server = Server(connect, config.max_connections)
+        facts = NodeFacts(identity, config.data_dir, self._env.clock.now_ms())
+        stats = Stats(self._env, broker, facts, server.traffic)
+        services = Services(broker, Consumers(broker), schedules, stats, self._env.clock, welcome)
+        return server
 
 
 async def _run_broker(

@@ -184,6 +184,11 @@ class Partition:
             task_status.started()
 
     @property
+    def log_bytes(self) -> int:
+        """How much its log holds."""
+        return self._log.end_lsn - self._log.start_lsn
+
+    @property
     def stopping(self) -> bool:
         """Whether `stop` was called: the log may be closed by now."""
         return self._stopping

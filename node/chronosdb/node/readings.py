@@ -36,6 +36,8 @@ class Reading:
     #: Entries of the timing wheel; a cancelled timer stays in it until it comes up.
     wheel_timers: int = 0
     wheel_bytes: int = 0
+    #: What the logs hold.
+    log_bytes: int = 0
 
     @property
     def max_lag(self) -> int:
@@ -59,6 +61,16 @@ class Reading:
             self.waiting += progress.retrying
         self.wheel_timers += len(timers.wheel)
         self.wheel_bytes += timers.wheel.nbytes
+        self.log_bytes += partition.log_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What clients keep busy."""
+
+    connections: int
+    #: Publishes that were received and not answered.
+    inflight_bytes: int
 
 
 async def read_topics(broker: Broker, now_ms: int) -> list[Reading]:
@@ -90,4 +102,5 @@ def combined(readings: Sequence[Reading], topic: str) -> Reading:
         total.waiting += one.waiting
         total.wheel_timers += one.wheel_timers
         total.wheel_bytes += one.wheel_bytes
+        total.log_bytes += one.log_bytes
     return total

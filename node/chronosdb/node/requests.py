@@ -24,6 +24,7 @@ from chronosdb.node.replay.streams import Replays, Spawn
 from chronosdb.node.runs import decode_runs
 from chronosdb.node.schedule_requests import ScheduleRequests
 from chronosdb.node.schedules import Schedules
+from chronosdb.node.stats import Stats
 from chronosdb.raft import TopicInfo
 from chronosdb.wal import WalError
 from chronosdb.wire import EventBatch
@@ -43,6 +44,7 @@ class Services:
     broker: Broker
     consumers: Consumers
     schedules: Schedules
+    stats: Stats
     clock: Clock
     welcome: Callable[[], m.Welcome]
 
@@ -90,6 +92,7 @@ class Requests:
         self._slow: dict[type, Callable[[Any], Awaitable[None]]] = {
             m.CreateTopic: self._create_topic,
             m.Subscribe: self._subscribe,
+            m.Stats: self._stats,
             **PendingRequests(services.broker, self._answer).handlers(),
             **ScheduleRequests(services.schedules, self._answer).handlers(),
             **AdminRequests(
@@ -254,6 +257,9 @@ class Requests:
         except (ChronosError, WalError):
             self._subscriptions.pop(message.subscription, None)
             raise
+
+    async def _stats(self, message: m.Stats) -> None:
+        self._answer(m.StatsReply(message.request, await self._services.stats.read()))
 
     def _subscription(self, number: int) -> Subscription:
         subscription = self._subscriptions.get(number)

@@ -10,6 +10,7 @@ import trio
 
 from chronosdb.node.connection import Connection
 from chronosdb.node.environment import Listeners
+from chronosdb.node.readings import Traffic
 from chronosdb.wire import Role, Session
 from chronosdb.wire import messages as m
 
@@ -27,15 +28,10 @@ class Server:
         self._connections: set[Connection] = set()
         self._accepting = trio.CancelScope()
 
-    @property
-    def connections(self) -> int:
-        """How many clients are connected."""
-        return len(self._connections)
-
-    @property
-    def inflight_bytes(self) -> int:
-        """Bytes of all publishes that are queued and not answered."""
-        return sum(connection.inflight_bytes for connection in self._connections)
+    def traffic(self) -> Traffic:
+        """What clients keep busy now."""
+        inflight_bytes = sum(connection.inflight_bytes for connection in self._connections)
+        return Traffic(len(self._connections), inflight_bytes)
 
     async def run(self, listeners: Listeners) -> None:
         """Accept until `stop`; returns when the last connection has ended."""

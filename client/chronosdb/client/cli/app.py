@@ -28,6 +28,8 @@ _BUILT_IN: Final = (
     EntryPoint("group", f"{_PACKAGE}.group:group", _PLUGINS),
     EntryPoint("dlq", f"{_PACKAGE}.dlq:dlq", _PLUGINS),
     EntryPoint("schedule", f"{_PACKAGE}.schedule:schedule", _PLUGINS),
+    EntryPoint("top", f"{_PACKAGE}.top:top", _PLUGINS),
+    EntryPoint("cluster", f"{_PACKAGE}.cluster:cluster", _PLUGINS),
     EntryPoint("completion", f"{_PACKAGE}.completion:completion", _PLUGINS),
 )
 

@@ -1,4 +1,4 @@
-"""Printing: tables and progress for people, JSON lines for programs. The only import of rich."""
+"""Printing: tables and progress for people, JSON lines for programs. With live.py the only import of rich."""
 
 from __future__ import annotations
 

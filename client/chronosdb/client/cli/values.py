@@ -62,6 +62,20 @@ def format_age(ms: int) -> str:
     return f"{minutes // (24 * 60)}d {minutes // 60 % 24}h"
 
 
+def format_bytes(count: int) -> str:
+    """A size to look at: 512 B, 1.5 MiB."""
+    size, units = float(count), iter(("B", "KiB", "MiB", "GiB", "TiB"))
+    unit = next(units)
+    while size >= 1024 and unit != "TiB":
+        size, unit = size / 1024, next(units)
+    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def struct_json(value: Any) -> dict[str, Any]:
+    """The fields of a structure of the protocol, by name."""
+    return {name: getattr(value, name) for name in value.__struct_fields__}
+
+
 def bytes_fields(name: str, value: bytes | None) -> dict[str, str | None]:
     """`{name: text}`, or `{name_b64: base64}` when the bytes are not UTF-8."""
     if value is None:

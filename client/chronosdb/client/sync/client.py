@@ -89,6 +89,7 @@ class SyncClient(Twin[Client]):
     """As `Client`, method for method. Any number of threads may use it at once."""
 
     ping = blocking(Client.ping)
+    stats = blocking(Client.stats)
     delete_topic = blocking(Client.delete_topic)
     topics = blocking(Client.topics)
     topic = blocking(Client.topic)

@@ -87,6 +87,7 @@ from chronosdb.wire.messages.schedules import (
     ScheduleSpec,
     Timetable,
 )
+from chronosdb.wire.messages.stats import NodeStats, Stats, StatsReply, TopicStats
 from chronosdb.wire.messages.topics import (
     CreateTopic,
     DeleteTopic,
@@ -133,6 +134,7 @@ ClientMessage: TypeAlias = (
     | Replay
     | ReplayCredit
     | ReplayEnd
+    | Stats
 )
 ServerMessage: TypeAlias = (
     Welcome
@@ -160,11 +162,12 @@ ServerMessage: TypeAlias = (
     | ReplayOpened
     | Replayed
     | ReplayEnd
+    | StatsReply
 )
 
 #: Tags of the messages that may be as large as a frame may be: those with columns, and the lists of topics,
 #: groups and members, which only a client decodes.
-LARGE_TAGS: Final = frozenset({14, 20, 21, 23, 25, 33, 34, 42, 46, 48, 51, 56, 57, 64})
+LARGE_TAGS: Final = frozenset({14, 20, 21, 23, 25, 33, 34, 42, 46, 48, 51, 56, 57, 64, 71})
 
 encode = msgspec.msgpack.Encoder().encode
 decode_from_client = msgspec.msgpack.Decoder(ClientMessage).decode
@@ -219,6 +222,7 @@ __all__ = [
     "Millis",
     "Nack",
     "Name",
+    "NodeStats",
     "PartitionId",
     "PauseSchedule",
     "PendingPage",
@@ -244,11 +248,14 @@ __all__ = [
     "SchedulesPage",
     "ServerMessage",
     "SettleDeadLetters",
+    "Stats",
+    "StatsReply",
     "Subscribe",
     "SubscriptionId",
     "Timetable",
     "TopicInfo",
     "TopicReply",
+    "TopicStats",
     "TopicsReply",
     "Unsubscribe",
     "Welcome",

@@ -16,8 +16,8 @@ from chronosdb.node.state import PartitionState
 from chronosdb.wal import Log, OutOfRange, Record
 
 #: Reading pauses after so much, that others may run.
-_STEP_RECORDS: Final = 64
-_STEP_BYTES: Final = 1024 * 1024
+_STEP_RECORDS: Final = 16
+_STEP_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)

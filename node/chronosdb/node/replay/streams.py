@@ -23,8 +23,9 @@ from chronosdb.wire.limits import MAX_REPLAYS
 
 logger = logging.getLogger(__name__)
 
-#: A frame is closed before it grows past this; one event may be larger.
-_FRAME_BYTES: Final = 256 * 1024
+#: A frame is closed before it grows past this; one event may be larger. Small, because whoever
+#: publishes meanwhile waits for it.
+_FRAME_BYTES: Final = 64 * 1024
 
 Send = Callable[[m.Message], None]
 Spawn = Callable[[Callable[[], Awaitable[None]]], None]
