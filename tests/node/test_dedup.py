@@ -59,6 +59,15 @@ async def test_twins_in_different_batches_of_one_write_group_are_one_event(
         assert offsets(replies[1], 2) == [(2, False), (1, True)]  # type: ignore[arg-type]
 
 
+async def test_now_is_relative_even_if_the_publisher_did_not_say_so(clock: MockClock) -> None:
+    """A client in another language may leave the flag out: its retry is still a duplicate."""
+    async with topic_broker(clock) as (node, client):
+        bare = event("a")._replace(flags=0)
+        assert offsets(await client.publish(bare), 1) == [(0, False)]
+        await node.wait(5000)
+        assert offsets(await client.publish(bare), 1) == [(0, True)]
+
+
 async def test_another_content_under_a_known_id_is_a_conflict_and_nothing_is_stored(
     clock: MockClock,
 ) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import logging
 import re
 import sys
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache
 
@@ -75,6 +77,17 @@ def test_everything_declared_is_locked() -> None:
     assert set(RUNTIME + DEVELOPMENT) - set(locked) == set()
 
 
+@pytest.fixture
+def loggers() -> Iterator[None]:
+    """All loggers as they were: what import-linter sets up for itself silences every other."""
+    known = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
+    before = [logger.disabled for logger in known]
+    yield
+    for logger, disabled in zip(known, before, strict=True):
+        logger.disabled = disabled
+
+
+@pytest.mark.usefixtures("loggers")
 def test_imports_go_one_way(capsys: pytest.CaptureFixture[str]) -> None:
     """The layers and prohibitions of pyproject.toml hold."""
     failed = cli.lint_imports(config_filename=str(ROOT / "pyproject.toml"), cache_dir=None)

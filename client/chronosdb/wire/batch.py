@@ -236,7 +236,8 @@ class EventBatch:
 
     def same_content(self, i: int, other: EventBatch, j: int) -> bool:
         """Whether two events with one id are one event: equal bytes, and no two explicit due times."""
-        same_due = self.due[i] == other.due[j] or bool((self.flags[i] | other.flags[j]) & RELATIVE)
+        relative = (self.flags[i] | other.flags[j]) & RELATIVE or NOW in {self.due[i], other.due[j]}
+        same_due = bool(relative) or self.due[i] == other.due[j]
         lengths = (self.key_len[i], self.meta_len[i]) == (other.key_len[j], other.meta_len[j])
         return same_due and lengths and self.body(i) == other.body(j)
 

@@ -47,9 +47,7 @@ class Connection:
         self._options = options
         self._session = Session(Role.SERVER)
         self._outbox = Outbox()
-        self._requests = Requests(
-            services, self._send, lambda: self._outbox.has_room, self._spawn
-        )
+        self._requests = Requests(services, self._send, lambda: self._outbox.has_room, self._spawn)
         self._nursery: trio.Nursery | None = None
         #: Something was answered or sent: reading may go on.
         self._progress = Signal()
