@@ -16,7 +16,7 @@ from chronosdb.client import TopicInfo
 from chronosdb.client.cli import app
 from chronosdb.client.cli.app import chronos, run
 from chronosdb.client.cli.exits import Exit
-from chronosdb.node.setting_sources import COMMAND_VARIABLES
+from chronosdb.node.configuration.setting_sources import COMMAND_VARIABLES
 from tests.cli.fake_broker import FakeBroker
 
 CHRONOS = str(Path(sys.executable).parent / "chronos")

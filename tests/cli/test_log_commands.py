@@ -11,7 +11,7 @@ import pytest
 
 from chronosdb.client.cli.app import run
 from chronosdb.client.cli.exits import Exit
-from chronosdb.node import records
+from chronosdb.node.partition import records
 from chronosdb.wal import Log, LogOptions, OsDisk
 from chronosdb.wire import EventBatch, Row, encode_batch
 

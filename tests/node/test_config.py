@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronosdb.node.config import (
+from chronosdb.node.configuration.config import (
     SETTINGS,
     Address,
     Config,
@@ -19,7 +19,7 @@ from chronosdb.node.config import (
     node_command,
     render_config,
 )
-from chronosdb.node.settings import Setting
+from chronosdb.node.configuration.settings import Setting
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 BY_KEY = {one.key: one for one in SETTINGS}

@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from chronosdb.node import records
-from chronosdb.node.due import Due
-from chronosdb.node.records import Kind, RetryRow, SettleReason
-from chronosdb.node.state import PartitionState
+from chronosdb.node.partition import records
+from chronosdb.node.partition.due import Due
+from chronosdb.node.partition.records import Kind, RetryRow, SettleReason
+from chronosdb.node.partition.state import PartitionState
 from chronosdb.wal import Draft, KeyValue, Log, LogOptions, MemoryKV, Record
 from chronosdb.wire import EventBatch, Row, encode_batch
 from chronosdb.wire.batch import RELATIVE

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronosdb.node.disk_watch import DiskWatch
-from chronosdb.node.histogram import Histogram
+from chronosdb.node.partition.disk_watch import DiskWatch
+from chronosdb.node.partition.histogram import Histogram
 from chronosdb.wal import Log
 
 BOUNDS = (1, 5, 20)

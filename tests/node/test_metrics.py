@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from chronosdb.node.metrics import OTHER_TOPICS, TOPICS_MAX, page
-from chronosdb.node.readings import Reading
-from chronosdb.node.records import SettleReason
+from chronosdb.node.observe.metrics import OTHER_TOPICS, TOPICS_MAX, page
+from chronosdb.node.observe.readings import Reading
+from chronosdb.node.partition.records import SettleReason
 
 
 def samples(readings: list[Reading], name: str) -> dict[tuple[str, ...], float]:

@@ -10,8 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from chronosdb.node.committer import CommitOptions
-from chronosdb.node.outbox import Outbox
+from chronosdb.node.partition.committer import CommitOptions
+from chronosdb.node.service.outbox import Outbox
 from chronosdb.wire import encode_batch
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import Overloaded
@@ -102,7 +102,7 @@ async def test_small_requests_in_flight_are_bounded_while_the_disk_hangs(
     clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They cost memory, however few their bytes are."""
-    monkeypatch.setattr("chronosdb.node.connection._UNANSWERED", 3000)
+    monkeypatch.setattr("chronosdb.node.service.connection._UNANSWERED", 3000)
     async with topic_broker(clock) as (node, client):
         subscription = await client.subscribe()
         await client.publish(event("a"))

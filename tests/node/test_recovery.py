@@ -7,8 +7,8 @@ from random import Random
 import pytest
 from trio.testing import MockClock
 
-from chronosdb.node import state as states
-from chronosdb.node.state import PartitionState
+from chronosdb.node.partition import state as states
+from chronosdb.node.partition.state import PartitionState
 from chronosdb.wal import KeyValue, MemoryKV
 from tests.support.in_process import START_MS, Broker, topic_broker
 from tests.support.partition_log import FIRST, open_log

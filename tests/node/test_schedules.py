@@ -8,8 +8,8 @@ from trio.testing import MockClock
 
 from chronosdb.node.broker import Broker as NodeBroker
 from chronosdb.node.metadata import Metadata
-from chronosdb.node.partition import Partition
-from chronosdb.node.schedule import LEAD_MS
+from chronosdb.node.partition.partition import Partition
+from chronosdb.node.recurring.schedule import LEAD_MS
 from chronosdb.raft import AdvanceSchedules, Command, Result
 from chronosdb.wire.errors import Overloaded
 from tests.support.in_process import START_MS, topic_broker

@@ -8,7 +8,7 @@ import pytest
 from trio.testing import MockClock
 
 from chronosdb.client import Conflict, NotFound
-from chronosdb.node.partition import PartitionId
+from chronosdb.node.partition.partition import PartitionId
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import ChronosError
 from tests.support.in_process import DATA_DIR, START_MS, Broker, topic_broker

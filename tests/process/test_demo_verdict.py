@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from chronosdb.client import Delivery, Event, PublishResult
-from chronosdb.node import records
 from chronosdb.node.demo.audit import Evidence, gather, read_histories
 from chronosdb.node.demo.report import make_report
 from chronosdb.node.demo.tally import Tally, percentile
-from chronosdb.node.due import Due
+from chronosdb.node.partition import records
+from chronosdb.node.partition.due import Due
 from chronosdb.wal import Draft, Log, LogOptions, OsDisk
 from chronosdb.wire import EventBatch, Row, encode_batch
 

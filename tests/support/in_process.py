@@ -18,7 +18,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from chronosdb.client import Client, connect
 from chronosdb.client.seams import Seams
 from chronosdb.node.clock import Clock
-from chronosdb.node.config import Config
+from chronosdb.node.configuration.config import Config
 from chronosdb.node.environment import Environment
 from chronosdb.node.node import Node
 from chronosdb.raft import RaftError

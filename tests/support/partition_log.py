@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import final
 
-from chronosdb.node import records
-from chronosdb.node.partition import PartitionId
-from chronosdb.node.records import Kind
+from chronosdb.node.partition import records
+from chronosdb.node.partition.partition import PartitionId
+from chronosdb.node.partition.records import Kind
 from chronosdb.wal import Disk, Log, LogOptions
 from chronosdb.wal.layout import DataDir
 from tests.support.in_process import DATA_DIR

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from chronosdb.client.cli.app import chronos
-from chronosdb.node.config import node_command
+from chronosdb.node.configuration.config import node_command
 from tests.tidy.repository import ROOT, pyproject, read
 
 DOCUMENTS = sorted(

@@ -11,12 +11,12 @@ from typing import Final, TypeVar
 import trio
 
 from chronosdb.node import faults
-from chronosdb.node.committer import CommitOptions
 from chronosdb.node.dead_letters import DeadLetterOffice
 from chronosdb.node.environment import Environment
 from chronosdb.node.metadata import Metadata
-from chronosdb.node.partition import Partition, PartitionId, options_for, policy_for
-from chronosdb.node.reader import RecordCache
+from chronosdb.node.partition.committer import CommitOptions
+from chronosdb.node.partition.partition import Partition, PartitionId, options_for, policy_for
+from chronosdb.node.partition.reader import RecordCache
 from chronosdb.node.removal import remove_orphans, remove_partition
 from chronosdb.node.reply import Reply
 from chronosdb.raft import (

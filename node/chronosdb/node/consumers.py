@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import trio
 
 from chronosdb.node.broker import Broker
-from chronosdb.node.dispatcher import Member
-from chronosdb.node.partition import Partition
-from chronosdb.node.proposals import Outcome
+from chronosdb.node.partition.dispatcher import Member
+from chronosdb.node.partition.partition import Partition
+from chronosdb.node.partition.proposals import Outcome
 from chronosdb.node.reply import Reply
 from chronosdb.sched import assign
 from chronosdb.wire.errors import ChronosError, NotFound

@@ -17,9 +17,9 @@ from typing import Final, Protocol
 import trio
 
 from chronosdb.node.clock import Signal
-from chronosdb.node.dispatcher import DeadLetter
-from chronosdb.node.partition import Partition
-from chronosdb.node.proposals import Placement
+from chronosdb.node.partition.dispatcher import DeadLetter
+from chronosdb.node.partition.partition import Partition
+from chronosdb.node.partition.proposals import Placement
 from chronosdb.node.reply import Reply
 from chronosdb.raft import TopicInfo
 from chronosdb.wire import EventBatch, Row, encode_batch, partition_for

@@ -14,9 +14,9 @@ from functools import partial
 from chronosdb.node.broker import Broker
 from chronosdb.node.clock import Clock
 from chronosdb.node.consumers import Consumers, Subscription
-from chronosdb.node.dispatcher import Progress
-from chronosdb.node.partition import Partition
-from chronosdb.node.proposals import Outcome
+from chronosdb.node.partition.dispatcher import Progress
+from chronosdb.node.partition.partition import Partition
+from chronosdb.node.partition.proposals import Outcome
 from chronosdb.node.reply import Reply
 from chronosdb.wire.errors import ChronosError, Conflict
 from chronosdb.wire.messages import GroupInfo, GroupMember, GroupMove, GroupPartition, GroupSummary

@@ -13,7 +13,7 @@ from chronosdb.client.cli.context import App, Group, pass_app
 from chronosdb.client.cli.exits import Exit, Failure
 from chronosdb.client.cli.output import counted, json_line
 from chronosdb.client.cli.values import bytes_fields, bytes_text, format_time
-from chronosdb.node import records
+from chronosdb.node.partition import records
 from chronosdb.wal import (
     Disk,
     Log,

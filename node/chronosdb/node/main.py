@@ -15,10 +15,10 @@ from collections.abc import Iterator
 import click
 import trio
 
-from chronosdb.node.config import Config, node_command
+from chronosdb.node.configuration.config import Config, node_command
 from chronosdb.node.identity import WrongDirectory
 from chronosdb.node.node import Node, Started
-from chronosdb.node.state import UnknownRecord
+from chronosdb.node.partition.state import UnknownRecord
 from chronosdb.raft import RaftError
 from chronosdb.wal import WalError
 

@@ -8,21 +8,21 @@ from importlib.metadata import version
 
 import trio
 
-from chronosdb.node import http
 from chronosdb.node.broker import Broker, BrokerOptions
-from chronosdb.node.committer import CommitOptions
-from chronosdb.node.config import Config
-from chronosdb.node.connection import Connection, ConnectionOptions
+from chronosdb.node.configuration.config import Config
 from chronosdb.node.consumers import Consumers
 from chronosdb.node.environment import Environment, Listeners, names_address
 from chronosdb.node.identity import Identity, load_or_create
-from chronosdb.node.loop_lag import LoopLag
 from chronosdb.node.metadata import Metadata
-from chronosdb.node.metrics import Metrics
-from chronosdb.node.requests import Services
-from chronosdb.node.schedules import Schedules
-from chronosdb.node.server import Server, Stream
-from chronosdb.node.stats import NodeFacts, Stats
+from chronosdb.node.observe import http
+from chronosdb.node.observe.loop_lag import LoopLag
+from chronosdb.node.observe.metrics import Metrics
+from chronosdb.node.observe.stats import NodeFacts, Stats
+from chronosdb.node.partition.committer import CommitOptions
+from chronosdb.node.recurring.schedules import Schedules
+from chronosdb.node.service.connection import Connection, ConnectionOptions
+from chronosdb.node.service.requests import Services
+from chronosdb.node.service.server import Server, Stream
 from chronosdb.node.views import open_views
 from chronosdb.sched import RetryPolicy
 from chronosdb.wal import LogOptions

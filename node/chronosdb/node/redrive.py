@@ -12,9 +12,9 @@ from itertools import islice
 
 from chronosdb.node.broker import Broker
 from chronosdb.node.consumers import Consumers
-from chronosdb.node.delivery import deliveries
-from chronosdb.node.partition import Partition
-from chronosdb.node.records import Run, SettleReason
+from chronosdb.node.partition.delivery import deliveries
+from chronosdb.node.partition.partition import Partition
+from chronosdb.node.partition.records import Run, SettleReason
 from chronosdb.node.reply import Reply
 from chronosdb.sched import Grant
 from chronosdb.wire.errors import ChronosError

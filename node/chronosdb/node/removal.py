@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from chronosdb.node.partition import PartitionId
+from chronosdb.node.partition.partition import PartitionId
 from chronosdb.raft import ClusterView
 from chronosdb.wal import Disk, KeyValue
 from chronosdb.wal.layout import DataDir, join

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from chronosdb.node import records
 from chronosdb.node.log_commands import find_logs
-from chronosdb.node.records import Kind
+from chronosdb.node.partition import records
+from chronosdb.node.partition.records import Kind
 from chronosdb.sched import Cursor
 from chronosdb.wal import DamagedRecord, Disk, Log, LogOptions, Record, VerifyReport, verify
 

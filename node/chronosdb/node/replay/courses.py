@@ -9,9 +9,9 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from chronosdb.node import records
-from chronosdb.node.due import Int64s
-from chronosdb.node.replay.history import History
+from chronosdb.node.partition import records
+from chronosdb.node.partition.due import Int64s
+from chronosdb.node.partition.history import History
 
 #: Beyond any offset, position and time.
 UNBOUNDED: Final = 2**63 - 1

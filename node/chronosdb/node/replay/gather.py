@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from chronosdb.node.due import Int64s
-from chronosdb.node.reader import EventReader, Slice, Stored
-from chronosdb.node.replay.history import Breath
+from chronosdb.node.partition.due import Int64s
+from chronosdb.node.partition.history import Breath
+from chronosdb.node.partition.reader import EventReader, Slice, Stored
 from chronosdb.wire import BatchBuilder, EventBatch
 
 #: Events that are looked at for one page, and for one hoard, at most.

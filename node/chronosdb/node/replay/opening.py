@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from chronosdb.node.partition.history import History
 from chronosdb.node.replay.courses import UNBOUNDED, Course, FireCourse, PublishCourse, Span
-from chronosdb.node.replay.history import History
 from chronosdb.node.replay.schedule import ScheduleCourse
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import InvalidArgument, NotFound

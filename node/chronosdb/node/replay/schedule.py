@@ -18,11 +18,11 @@ from typing import Final
 
 import numpy as np
 
-from chronosdb.node import records
-from chronosdb.node.due import NOTHING, Due, Int64s, joined
-from chronosdb.node.records import Kind
+from chronosdb.node.partition import records
+from chronosdb.node.partition.due import NOTHING, Due, Int64s, joined
+from chronosdb.node.partition.history import Breath, History
+from chronosdb.node.partition.records import Kind
 from chronosdb.node.replay.courses import UNBOUNDED, Rows, Span
-from chronosdb.node.replay.history import Breath, History
 from chronosdb.wal import Record
 from chronosdb.wire.batch import NOW
 

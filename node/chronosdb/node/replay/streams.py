@@ -12,9 +12,9 @@ import trio
 from chronosdb.node import faults
 from chronosdb.node.broker import Broker
 from chronosdb.node.clock import Signal
+from chronosdb.node.partition.history import History
 from chronosdb.node.replay.courses import Course, Rows
 from chronosdb.node.replay.gather import Gatherer, Page
-from chronosdb.node.replay.history import History
 from chronosdb.node.replay.opening import course_from, first_place, is_gone
 from chronosdb.wal import OutOfRange, WalError
 from chronosdb.wire import messages as m

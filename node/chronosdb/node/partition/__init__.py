@@ -1,0 +1,1 @@
+"""One partition: its log, the state computed from it, and the tasks that write, fire and deliver."""

@@ -1,0 +1,124 @@
+"""A write group while it is being decided, and what may take part in it.
+
+A proposal decides what to write when its turn comes (`decide`), and is told how it ended: once,
+through `committed` or `refused`. Deciding sees the state with everything before it in the same group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from chronosdb.node.partition.due import Due
+from chronosdb.node.partition.reader import EventReader, Stored
+from chronosdb.node.partition.standing import Standing, standing
+from chronosdb.node.partition.state import GroupState, PartitionState
+from chronosdb.wal import Draft
+from chronosdb.wire import EventBatch
+from chronosdb.wire.errors import ChronosError
+
+
+@dataclass(slots=True)
+class Staging:
+    """One write group while it is being decided: the state it will leave behind."""
+
+    now_ms: int
+    state: PartitionState
+    reader: EventReader
+    #: The offset of the next event.
+    next_offset: int
+    #: Published in this group, in offset order.
+    published: list[Stored] = field(default_factory=list)
+    ids: dict[bytes, int] = field(default_factory=dict)
+    #: Consumer groups that begin, begin again (True) or end (False) in this group of writes.
+    groups: dict[str, bool] = field(default_factory=dict)
+    #: Published in this group and due already, in offset order: they fire with it.
+    due: list[Due] = field(default_factory=list)
+    #: Cancelled or rescheduled in this group, though the wheel may say that they are due.
+    withdrawn: dict[int, Standing] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """The leader's epoch."""
+        return self.state.epoch
+
+    def find(self, ids: Sequence[bytes]) -> list[int | None] | None:
+        """The offset of each id, in the index or earlier in this group; None: all are new."""
+        known = self.state.dedup.find(ids)
+        if self.ids.keys().isdisjoint(ids):
+            return known
+        earlier = [self.ids.get(i) for i in ids]
+        if known is None:
+            return earlier
+        return [e if e is not None else k for e, k in zip(earlier, known, strict=True)]
+
+    def has_group(self, name: str) -> bool:
+        """Whether the consumer group will exist."""
+        return self.groups.get(name, name in self.state.groups)
+
+    def goes_on(self, name: str, group: GroupState) -> bool:
+        """Whether the consumer group is still the one that it was when it had this state."""
+        return name not in self.groups and self.state.groups.get(name) is group
+
+    def stored(self, offset: int) -> Stored:
+        """The batch that holds `offset`, on disk or in this group."""
+        for stored in self.published:
+            if stored.start <= offset < stored.stop:
+                return stored
+        return self.reader.stored(offset)
+
+    def standing(self, offset: int) -> Standing:
+        """Where the event at `offset` will stand when this group is applied, so far."""
+        if offset in self.withdrawn:
+            return self.withdrawn[offset]
+        if any(s.start <= offset < s.stop for s in self.published):
+            fires_now = any(offset in due.offsets for due in self.due)
+            return Standing.FIRED if fires_now else Standing.PENDING
+        return standing(self.state.timers, offset)
+
+    def remaining(self, expired: Due) -> Due:
+        """`expired` without what this group withdraws."""
+        if not self.withdrawn:
+            return expired
+        keep = [offset not in self.withdrawn for offset in expired.offsets.tolist()]
+        return expired.where(np.array(keep, dtype=np.bool_))
+
+    def add(self, batch: EventBatch, ids: Sequence[bytes]) -> None:
+        """`batch` will be stored next."""
+        stored = Stored(batch, self.next_offset, self.now_ms)
+        self.published.append(stored)
+        self.ids.update(zip(ids, range(self.next_offset, stored.stop), strict=True))
+        self.next_offset = stored.stop
+        due_ms = np.frombuffer(batch.due, np.int64)
+        past = np.flatnonzero(due_ms <= self.now_ms)
+        if len(past):
+            self.due.append(Due(due_ms[past], past + stored.start))
+
+
+class Proposal(Protocol):
+    """Something to write."""
+
+    @property
+    def nbytes(self) -> int:
+        """What it adds to the log, about."""
+        ...
+
+    @property
+    def sheddable(self) -> bool:
+        """Whether it may be refused, to save disk space for what must be written."""
+        ...
+
+    def decide(self, staging: Staging) -> Draft | None:
+        """What to append; None: nothing. Raises ChronosError to refuse."""
+        ...
+
+    def committed(self) -> None:
+        """What `decide` asked for is on disk."""
+        ...
+
+    def refused(self, error: ChronosError) -> None:
+        """It was not written."""
+        ...

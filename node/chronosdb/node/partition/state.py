@@ -1,0 +1,276 @@
+"""A partition as a deterministic state machine over its log (design §3).
+
+`apply` is the only way state changes, in service and in recovery alike. All of it is views: each can
+be thrown away and computed again from the log. A checkpoint writes them to LevelDB in one batch with
+the log position they have applied; on open the tail is re-applied from there, and on any doubt the
+views are rebuilt from the first record.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from chronosdb.node.partition import records
+from chronosdb.node.partition.dedup import DedupIndex
+from chronosdb.node.partition.reader import Fired, Stored, decode
+from chronosdb.node.partition.records import Kind, RetryRow
+from chronosdb.node.partition.timers import Timers
+from chronosdb.sched import CorruptStateError, Cursor, Retry
+from chronosdb.wal import KeyValue, Log, OutOfRange, Record
+
+logger = logging.getLogger(__name__)
+
+_META_KEY: Final = b"meta"
+_GROUPS: Final = b"group:"
+_IDS: Final = b"id:"
+_TIMERS: Final = b"timer:"
+#: Raised whenever the layout of the views changes: older ones are then rebuilt.
+_VIEWS_VERSION: Final = 2
+
+
+class _Meta(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+    log_id: bytes
+    applied_lsn: int
+    epoch: int
+    collected_lsn: int
+
+
+class _SavedGroup(msgspec.Struct, frozen=True, array_like=True):
+    cursor: bytes
+    retries: list[tuple[int, int, int]]
+    since_ms: int
+
+
+@dataclass(slots=True)
+class GroupState:
+    """A group's durable progress in one partition; a group that begins again gets a new one."""
+
+    #: Settled positions. Invariant (I7): never goes back, except by a GROUP record (reset).
+    cursor: Cursor
+    #: Failed deliveries to try again. Invariant: none of them is settled.
+    retries: dict[int, Retry] = field(default_factory=dict)
+    #: Log time at which it began, or began again: tells its successive lives apart.
+    since_ms: int = 0
+
+    def settle(self, start: int, stop: int) -> None:
+        """Positions `start` … `stop` - 1 need no more deliveries."""
+        self.cursor.settle(start, stop)
+        if self.retries:
+            for position in [p for p in self.retries if start <= p < stop]:
+                del self.retries[position]
+
+    def retry(self, row: RetryRow) -> None:
+        """A delivery failed; an ack that came first wins (I8)."""
+        if not self.cursor.is_settled(row.position):
+            self.retries[row.position] = Retry(row.attempt, row.due_ms)
+
+
+class PartitionState:
+    """Everything a partition knows, computed from its log up to `applied_lsn`."""
+
+    def __init__(self, log: Log, log_id: bytes, store: KeyValue, now_ms: int) -> None:
+        self._log = log
+        self._log_id = log_id
+        self._store = store
+        self.dedup = DedupIndex(store.namespaced(_IDS))
+        self.timers = Timers(store.namespaced(_TIMERS), now_ms)
+        self.groups: dict[str, GroupState] = {}
+        #: Groups that ended since the last checkpoint began; rows of them may be in the store.
+        self._ended: set[str] = set()
+        self.epoch = 0
+        #: Invariant: the views are a function of exactly the records below this.
+        self.applied_lsn = 0
+        #: The lsn that the last checkpoint in the store has applied.
+        self.saved_lsn = 0
+        #: Records below this are outside the dedup window.
+        self.window_lsn = 0
+        #: Ids of records below this have been dropped from the store. Invariant: never falls.
+        self.collected_lsn = 0
+
+    def apply(self, record: Record, value: Stored | Fired | None = None) -> None:
+        """Take in the next record; `value` is its decoded form where the caller has it."""
+        assert self.applied_lsn <= record.lsn, (self.applied_lsn, record.lsn)
+        self.epoch = max(self.epoch, record.epoch)
+        if record.kind in {Kind.PUBLISH, Kind.FIRE}:
+            self._apply_events(value or decode(record))
+        else:
+            self._apply_change(record)
+        self.applied_lsn = record.next_lsn
+
+    def _apply_change(self, record: Record) -> None:
+        match record.kind:
+            case Kind.SETTLE:
+                body = records.read_settle(record)
+                for start, stop in body.pairs:
+                    self.groups[body.group].settle(start, stop)
+            case Kind.RETRY:
+                retries = records.read_retries(record)
+                for row in retries.rows:
+                    self.groups[retries.group].retry(row)
+            case Kind.GROUP:
+                self._apply_group(records.read_group(record), record.ts_ms)
+            case Kind.CANCEL:
+                self.timers.cancel(records.read_cancel(record))
+            case Kind.MOVE:
+                self.timers.move(records.read_due(record))
+            case Kind.EPOCH:
+                pass
+            case _:
+                raise UnknownRecord(record)
+
+    def _apply_group(self, body: records.Group, ts_ms: int) -> None:
+        if body.start == records.ENDED:
+            self._ended.add(body.group)
+            self.groups.pop(body.group, None)
+        else:
+            self.groups[body.group] = GroupState(Cursor(body.start), since_ms=ts_ms)
+
+    def recover(self) -> int:
+        """Bring the views up to the end of the log; returns how many records were applied."""
+        try:
+            loaded = self._load()
+        except (CorruptStateError, msgspec.MsgspecError) as error:
+            logger.warning("the views of a partition are rebuilt from its log: %s", error)
+            loaded = False
+        if not loaded:
+            self._forget()
+        count = 0
+        for record in self._log.scan(max(self.applied_lsn, self._log.start_lsn)):
+            self.apply(record)
+            count += 1
+        self.timers.place()
+        return count
+
+    def slide_window(self, since_ms: int) -> None:
+        """Ids published before `since_ms` (log time) may be used again."""
+        try:
+            first = self._log.at_time(since_ms)
+            self.window_lsn, self.dedup.floor = first.lsn, first.offset
+        except OutOfRange:
+            self.window_lsn, self.dedup.floor = self._log.end_lsn, self._log.next_offset
+
+    def begin_checkpoint(self) -> Checkpoint:
+        """A consistent picture of the views, ready to be written by another thread."""
+        # A window that was made longer begins before what was collected already.
+        window_lsn = max(self.collected_lsn, self.window_lsn)
+        collect = self._expired_ids(self.collected_lsn, window_lsn)
+        self.collected_lsn = window_lsn
+        meta = _Meta(_VIEWS_VERSION, self._log_id, self.applied_lsn, self.epoch, self.collected_lsn)
+        puts = chain(
+            _prefixed(_IDS, self.dedup.begin_checkpoint()),
+            _prefixed(_TIMERS, self.timers.begin_checkpoint(self.applied_lsn)),
+            list(self._saved_groups()),
+            [(_META_KEY, msgspec.msgpack.encode(meta))],
+        )
+        low, high = self.timers.stale_rows()
+        stale = (_TIMERS + low, _TIMERS + high)
+        ended = [_GROUPS + name.encode() for name in self._ended - self.groups.keys()]
+        self._ended.clear()
+        return Checkpoint(self._store, puts, chain(collect, ended), stale, self.applied_lsn)
+
+    def end_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """The checkpoint is in the store."""
+        self.dedup.end_checkpoint()
+        self.timers.end_checkpoint()
+        self.saved_lsn = checkpoint.applied_lsn
+
+    def _apply_events(self, value: Stored | Fired) -> None:
+        if isinstance(value, Fired):
+            self.timers.fire(value.due.offsets)
+        else:
+            self.dedup.add(value.batch.ids(), value.start)
+            self.timers.publish(np.frombuffer(value.batch.due, np.int64), value.start)
+
+    def _expired_ids(self, start_lsn: int, stop_lsn: int) -> Iterator[bytes]:
+        """Keys of ids that have left the window. Reads the log when iterated."""
+        for record in self._log.scan(max(start_lsn, self._log.start_lsn), stop_lsn):
+            if record.kind == Kind.PUBLISH:
+                ids = records.read_batch(record).ids()
+                yield from map(_IDS.__add__, self.dedup.superseded(ids, record.offset))
+
+    def _load(self) -> bool:
+        """Read the last checkpoint; False when there is none that fits this log."""
+        meta = saved_meta(self._store)
+        if meta is None or meta.version != _VIEWS_VERSION or meta.log_id != self._log_id:
+            return False
+        if not self._log.start_lsn <= meta.applied_lsn <= self._log.end_lsn:
+            # The log lost what these views have seen (fsync mode `periodic` and a power cut).
+            return False
+        self.applied_lsn = self.saved_lsn = meta.applied_lsn
+        self.epoch, self.collected_lsn = meta.epoch, meta.collected_lsn
+        self.timers.load()
+        for key, raw in self._store.scan(_GROUPS, _GROUPS[:-1] + b";"):
+            saved = msgspec.msgpack.decode(raw, type=_SavedGroup)
+            self.groups[key[len(_GROUPS) :].decode()] = GroupState(
+                Cursor.from_bytes(saved.cursor),
+                {position: Retry(attempt, due) for position, attempt, due in saved.retries},
+                saved.since_ms,
+            )
+        return True
+
+    def _forget(self) -> None:
+        """Begin again with nothing, in memory and in the store."""
+        self._store.delete_range(b"", b"\xff")
+        self.timers.clear()
+        self.groups.clear()
+        self._ended.clear()
+        self.epoch = self.applied_lsn = self.saved_lsn = self.collected_lsn = 0
+
+    def _saved_groups(self) -> Iterator[tuple[bytes, bytes]]:
+        for name, group in self.groups.items():
+            retries = [(p, retry.attempt, retry.due_ms) for p, retry in group.retries.items()]
+            saved = _SavedGroup(group.cursor.to_bytes(), retries, group.since_ms)
+            yield _GROUPS + name.encode(), msgspec.msgpack.encode(saved)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The views at `applied_lsn`, and how to write them."""
+
+    store: KeyValue
+    puts: Iterable[tuple[bytes, bytes]]
+    expired: Iterable[bytes]
+    stale: tuple[bytes, bytes]
+    applied_lsn: int
+
+    def write(self) -> None:
+        """One atomic batch, then the clean-up that may be lost. Blocks: call it in a thread."""
+        self.store.write(self.puts, self.expired)
+        self.store.delete_range(*self.stale)
+
+
+class UnknownRecord(Exception):
+    """The log holds a record of a kind that this version does not know."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(
+            f"record kind {record.kind} at lsn {record.lsn} was written by a newer ChronosDB;"
+            " start that version on this data directory"
+        )
+
+
+def saved_meta(store: KeyValue) -> _Meta | None:
+    """What the last checkpoint says of itself, None when there is none that can be read."""
+    raw = store.get(_META_KEY)
+    try:
+        return None if raw is None else msgspec.msgpack.decode(raw, type=_Meta)
+    except msgspec.MsgspecError:
+        return None
+
+
+def durable_lsn(store: KeyValue, log_id: bytes) -> int:
+    """Below this the log was synced before the views were written: damage there is not a torn tail."""
+    meta = saved_meta(store)
+    return meta.applied_lsn if meta is not None and meta.log_id == log_id else 0
+
+
+def _prefixed(prefix: bytes, rows: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    return ((prefix + key, value) for key, value in rows)

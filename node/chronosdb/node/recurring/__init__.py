@@ -1,0 +1,1 @@
+"""Recurring schedules: the rule, the events made of it, and changing it."""

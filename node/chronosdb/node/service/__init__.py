@@ -1,0 +1,1 @@
+"""What clients are served: connections, the protocol session, and what each message does."""
