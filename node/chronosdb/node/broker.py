@@ -233,6 +233,7 @@ class Broker:
     async def _create_topic(self, command: CreateTopic) -> tuple[TopicInfo, bool]:
         async with self._changing:
             _check_topic_name(command.name)
+            _check_effect(command.settings)
             policy_for(self._options.retry, command.settings)
             result = await self._metadata.change(command)
             info = self.topic(command.name)
@@ -293,6 +294,17 @@ async def _reply_with(work: Callable[[], Awaitable[T]], reply: Reply[T | Chronos
         reply.set(error)
     except DiskFull as error:
         reply.set(faults.of_log(error))
+
+
+def _check_effect(settings: Mapping[str, int]) -> None:
+    """A promise that this version cannot keep is refused, not noted."""
+    if settings.get("replication", 1) != 1:
+        raise InvalidArgument(
+            "replication: this is a single node, which keeps one copy; leave it at 1"
+        )
+    for name in ("retention_ms", "retention_bytes"):
+        if name in settings:
+            raise InvalidArgument(f"{name}: this version keeps every event; leave it out")
 
 
 def _check_topic_name(name: str) -> None:
