@@ -10,10 +10,8 @@ from typing import Protocol, Self, overload
 
 from chronosdb.client.arguments import span_ms
 from chronosdb.client.chunk import Chunk, Slice
-from chronosdb.client.meta import decode_meta
-from chronosdb.client.results import text_id
+from chronosdb.client.event_view import EventView
 from chronosdb.wire.errors import ChronosError, LeaseLost
-from chronosdb.wire.event import MetaValue
 from chronosdb.wire.limits import MAX_DELAY_MS, MAX_EXTEND_MS, MAX_REASON_CHARS
 
 
@@ -35,59 +33,18 @@ class Settler(Protocol):
         """Move the ack deadline; raises LeaseLost."""
 
 
-class Delivery:
+class Delivery(EventView[Chunk]):
     """One event, leased to this member until it is acked, given back, or its ack timeout passes.
 
     As a context manager it acks when the block succeeds and nacks when it fails, with the error's type
     and text as the reason; the error passes on. A cancelled block gives the event back too.
     """
 
-    __slots__ = ("_chunk", "_index", "_settler")
+    __slots__ = ("_settler",)
 
     def __init__(self, settler: Settler, chunk: Chunk, index: int) -> None:
+        super().__init__(chunk, index)
         self._settler = settler
-        self._chunk = chunk
-        self._index = index
-
-    @property
-    def message_id(self) -> str:
-        """The id it was published under."""
-        return text_id(self._chunk.batch.message_id(self._index))
-
-    @property
-    def payload(self) -> bytes:
-        """What was published."""
-        return self._chunk.batch.payload(self._index)
-
-    @property
-    def meta(self) -> dict[str, MetaValue]:
-        """Its headers; raises ProtocolError when the publisher sent something else."""
-        return decode_meta(self._chunk.batch.meta(self._index))
-
-    @property
-    def key(self) -> bytes | None:
-        """Its routing key, None when it has none."""
-        return self._chunk.batch.key(self._index)
-
-    @property
-    def schedule_ts(self) -> int:
-        """Epoch ms at which it was due."""
-        return self._chunk.batch.due[self._index]
-
-    @property
-    def published_ts(self) -> int:
-        """Epoch ms at which the leader stored it."""
-        return self._chunk.published[self._index]
-
-    @property
-    def partition(self) -> int:
-        """The partition it is in."""
-        return self._chunk.partition
-
-    @property
-    def offset(self) -> int:
-        """Its place in the partition's publish order."""
-        return self._chunk.offsets[self._index]
 
     @property
     def position(self) -> int:

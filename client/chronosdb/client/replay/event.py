@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chronosdb.client.meta import decode_meta
+from chronosdb.client.event_view import EventView
 from chronosdb.client.replay.terms import ReplayTerms
-from chronosdb.client.results import text_id
 from chronosdb.wire import EventBatch
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import ProtocolError
-from chronosdb.wire.event import MetaValue
 from chronosdb.wire.messages.replay import ReplayBy
 
 
@@ -41,10 +39,14 @@ class ReplayChunk:
         return m.ReplayPlace(until, column[index] + 1, 0)
 
 
-class ReplayedEvent:
-    """An event as it is stored. There is nothing to ack: a replay touches no group."""
+class ReplayedEvent(EventView[ReplayChunk]):
+    """An event as it is stored. There is nothing to ack: a replay touches no group.
 
-    __slots__ = ("_chunk", "_index", "_terms", "_trail", "_until")
+    `schedule_ts` is: by "scheduled", as rescheduled before the replay began; by "fired", when it was
+    due when it fired; else as published.
+    """
+
+    __slots__ = ("_terms", "_trail", "_until")
 
     def __init__(
         self,
@@ -55,61 +57,16 @@ class ReplayedEvent:
         until: int,
         trail: Mapping[int, m.ReplayPlace],
     ) -> None:
+        super().__init__(chunk, index)
         self._terms = terms
-        self._chunk = chunk
-        self._index = index
         self._until = until
         #: How far the other partitions had come. Invariant: never changed.
         self._trail = trail
 
     @property
-    def message_id(self) -> str:
-        """The id it was published under."""
-        return text_id(self._chunk.batch.message_id(self._index))
-
-    @property
-    def payload(self) -> bytes:
-        """What was published."""
-        return self._chunk.batch.payload(self._index)
-
-    @property
-    def meta(self) -> dict[str, MetaValue]:
-        """Its headers; raises ProtocolError when the publisher sent something else."""
-        return decode_meta(self._chunk.batch.meta(self._index))
-
-    @property
-    def key(self) -> bytes | None:
-        """Its routing key, None when it has none."""
-        return self._chunk.batch.key(self._index)
-
-    @property
-    def schedule_ts(self) -> int:
-        """Epoch ms at which it was to fire.
-
-        By "scheduled": as rescheduled before the replay began; by "fired": when it was due when it
-        fired; else as published.
-        """
-        return self._chunk.batch.due[self._index]
-
-    @property
-    def published_ts(self) -> int:
-        """Epoch ms at which the leader stored it."""
-        return self._chunk.published[self._index]
-
-    @property
     def fired_ts(self) -> int | None:
         """Epoch ms at which it fired; None unless the replay is by "fired"."""
         return self._chunk.fired[self._index] if self._chunk.fired else None
-
-    @property
-    def partition(self) -> int:
-        """The partition it is in."""
-        return self._chunk.partition
-
-    @property
-    def offset(self) -> int:
-        """Its place in the partition's publish order."""
-        return self._chunk.offsets[self._index]
 
     @property
     def position(self) -> int | None:
