@@ -14,6 +14,7 @@ PACKAGES = (
     "client/chronosdb/client",
     "client/chronosdb/wire",
     "node/chronosdb/node",
+    "node/chronosdb/testing",
     "raft/chronosdb/raft",
     "sched/chronosdb/sched",
     "wal/chronosdb/wal",

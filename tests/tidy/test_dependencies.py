@@ -17,6 +17,10 @@ from tests.tidy.repository import ROOT, SOURCES, pyproject, read, requirement_na
 
 DOCUMENT = read("docs/dependencies.md")
 RUNTIME = [requirement_name(line) for line in pyproject()["project"]["dependencies"]]
+#: What users install for their own tests; also in the development group.
+TESTING = [
+    requirement_name(line) for line in pyproject()["project"]["optional-dependencies"]["testing"]
+]
 DEVELOPMENT = [requirement_name(line) for line in pyproject()["dependency-groups"]["dev"]]
 #: Distributions whose module has another name.
 MODULES = {"google-crc32c": "google_crc32c", "prometheus-client": "prometheus_client"}
@@ -52,7 +56,7 @@ def test_the_document_lists_exactly_what_is_declared() -> None:
     assert sorted(rows()) == sorted(RUNTIME + DEVELOPMENT)
 
 
-@pytest.mark.parametrize("library", RUNTIME)
+@pytest.mark.parametrize("library", [*RUNTIME, "pytest"])
 def test_a_library_is_imported_where_the_document_allows(library: str) -> None:
     """Each library is used, and by nothing but the files of its third column."""
     module = MODULES.get(library, library)
@@ -64,9 +68,16 @@ def test_a_library_is_imported_where_the_document_allows(library: str) -> None:
 
 def test_nothing_undeclared_is_imported() -> None:
     """What is neither ours, nor the standard library's, nor declared, is not there for a user."""
-    known = {MODULES.get(name, name) for name in RUNTIME} | set(sys.stdlib_module_names)
+    known = {MODULES.get(name, name) for name in [*RUNTIME, *TESTING]} | set(
+        sys.stdlib_module_names
+    )
     strangers = {path: names - known - {"chronosdb"} for path, names in imports().items()}
     assert {path: names for path, names in strangers.items() if names} == {}
+
+
+def test_what_users_need_for_their_tests_we_have_too() -> None:
+    """The extra `testing` asks for nothing that our own tests do not run with."""
+    assert set(TESTING) <= set(DEVELOPMENT)
 
 
 def test_everything_declared_is_locked() -> None:

@@ -5,6 +5,7 @@ A peer that does not read makes `send_all` wait, which is what the tests of slow
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 import anyio
@@ -12,6 +13,7 @@ import anyio.abc
 import trio
 
 from chronosdb.node.environment import Listeners
+from chronosdb.testing.deliveries import Witness
 
 #: What lies between a sender and a receiver at most, one way.
 BUFFER_BYTES = 64 * 1024
@@ -76,8 +78,12 @@ class MemoryStream(trio.abc.HalfCloseableStream):
     def __init__(self, incoming: Pipe, outgoing: Pipe) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
+        #: Is told what is sent, before it is.
+        self.overheard: Callable[[bytes], None] | None = None
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self.overheard is not None:
+            self.overheard(bytes(data))
         await self._outgoing.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -125,6 +131,8 @@ class MemoryNetwork:
     """One address, where at most one node listens."""
 
     def __init__(self) -> None:
+        #: Makes the witness of a connection, if there is to be one.
+        self.make_witness: Callable[[], Witness] | None = None
         self._listener: MemoryListener | None = None
 
     async def listen(self, host: str, port: int) -> Listeners:
@@ -138,6 +146,9 @@ class MemoryNetwork:
         if self._listener is None:
             raise ConnectionRefusedError("nobody listens")
         ours, theirs = stream_pair()
+        if self.make_witness is not None:
+            witness = self.make_witness()
+            ours.overheard, theirs.overheard = witness.client_sent, witness.node_sent
         try:
             await self._listener.queue.send(theirs)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
