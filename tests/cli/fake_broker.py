@@ -67,8 +67,9 @@ class FakeBroker:
             raise self.failure
         yield cast("Client", self)
 
-    async def create_topic(self, name: str, partitions: int = 1) -> TopicInfo:
-        info = TopicInfo(name, partitions, {"max_attempts": 5}, [""] * partitions, NOW_MS)
+    async def create_topic(self, name: str, partitions: int = 1, **settings: int) -> TopicInfo:
+        settings = settings or {"max_attempts": 5}
+        info = TopicInfo(name, partitions, settings, [""] * partitions, NOW_MS)
         if self.topics_by_name.setdefault(name, info) != info:
             raise Conflict(f'topic "{name}" has other partitions')
         return info

@@ -57,6 +57,15 @@ def lines_file(tmp_path: Path, *lines: object) -> str:
 # ---- topic -----------------------------------------------------------------------------------------
 
 
+def test_a_topic_takes_settings(chronos: Run, printed: Callable[[], Any]) -> None:
+    """Each `--set` is one of them; a wrong one is wrong usage."""
+    words = ("topic", "create", "slow", "--set", "max_attempts=2", "--set", "ack_timeout_ms=5m")
+    assert chronos("--json", *words) is Exit.OK
+    (created,) = printed()
+    assert created["settings"] == {"max_attempts": 2, "ack_timeout_ms": 300_000}
+    assert chronos("topic", "create", "slow", "--set", "max_attempts=many") is Exit.USAGE
+
+
 def test_topics_are_created_listed_and_shown(chronos: Run, printed: Callable[[], Any]) -> None:
     """What create prints, show and list print too."""
     assert chronos("--json", "topic", "create", "audit", "--partitions", "3") is Exit.OK

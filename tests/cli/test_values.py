@@ -15,6 +15,7 @@ from chronosdb.client.cli.values import (
     bytes_text,
     format_time,
     json_meta,
+    parse_setting,
     parse_time_ms,
 )
 
@@ -96,3 +97,28 @@ def test_nothing_published_can_drive_the_terminal(text: str) -> None:
 def test_escapes_are_readable() -> None:
     """What is shown says which character it was."""
     assert printable("\x1b[2J\n") == "\\x1b[2J\\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("max_attempts=3", ("max_attempts", 3)),
+        ("ack_timeout_ms=5m", ("ack_timeout_ms", 300_000)),
+        ("ack_timeout_ms=1500", ("ack_timeout_ms", 1500)),
+        ("retention_bytes=10MB", ("retention_bytes", 10_000_000)),
+    ],
+)
+def test_a_setting_is_a_name_and_a_number_with_or_without_unit(
+    text: str, setting: tuple[str, int]
+) -> None:
+    """The unit follows from the name."""
+    assert parse_setting(text) == setting
+
+
+@pytest.mark.parametrize(
+    "text", ["max_attempts", "=3", "max_attempts=3s", "ack_timeout_ms=5parsecs"]
+)
+def test_what_is_no_setting_is_refused(text: str) -> None:
+    """No name, no value, or a unit that does not fit."""
+    with pytest.raises(ValueError, match="."):
+        parse_setting(text)

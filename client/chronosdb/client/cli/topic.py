@@ -9,7 +9,7 @@ import click
 from chronosdb.client import TopicInfo
 from chronosdb.client.cli.confirm import confirm
 from chronosdb.client.cli.context import App, Group, pass_app
-from chronosdb.client.cli.values import format_time
+from chronosdb.client.cli.values import format_time, parse_setting, parsed_by
 
 
 @click.group(cls=Group)
@@ -20,10 +20,19 @@ def topic() -> None:
 @topic.command()
 @click.argument("name")
 @click.option("--partitions", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--set",
+    "settings",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=parsed_by(parse_setting),
+    help="A setting of this topic instead of the node's: max_attempts=3, ack_timeout_ms=5m,"
+    " backoff_ms, backoff_max_ms, dedup_window_ms. May be given again.",
+)
 @pass_app
-def create(app: App, name: str, partitions: int) -> None:
-    """Create the topic NAME, or confirm that it exists with these partitions."""
-    _show(app, app.run(lambda db: db.create_topic(name, partitions=partitions)))
+def create(app: App, name: str, partitions: int, settings: tuple[tuple[str, int], ...]) -> None:
+    """Create the topic NAME, or confirm that it exists with these partitions and settings."""
+    _show(app, app.run(lambda db: db.create_topic(name, partitions, **dict(settings))))
 
 
 @topic.command("list")

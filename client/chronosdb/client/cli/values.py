@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 
 from chronosdb.wire.event import MetaValue, check_time, epoch_ms
+from chronosdb.wire.units import parse_duration_ms, parse_size_bytes
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EPOCH_MS: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
@@ -115,6 +116,22 @@ def parse_header(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise ValueError(f'"{text}" is not NAME=VALUE')
     return name, value
+
+
+def parse_setting(text: str) -> tuple[str, int]:
+    """A topic setting "name=value"; times may be written "30s", sizes "10GB".
+
+    Raises:
+        ValueError: no name, no "=", or a value that is none of this name's kind.
+    """
+    name, value = parse_header(text)
+    if re.fullmatch(r"-?[0-9]+", value, re.ASCII):
+        return name, int(value)
+    if name.endswith("_ms"):
+        return name, parse_duration_ms(value)
+    if name.endswith("_bytes"):
+        return name, parse_size_bytes(value)
+    raise ValueError(f'"{value}" is not a whole number')
 
 
 def parsed_by(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
