@@ -116,9 +116,15 @@ def test_a_setting_is_a_name_and_a_number_with_or_without_unit(
 
 
 @pytest.mark.parametrize(
-    "text", ["max_attempts", "=3", "max_attempts=3s", "ack_timeout_ms=5parsecs"]
+    ("text", "why"),
+    [
+        ("max_attempts", "NAME=VALUE"),
+        ("=3", "NAME=VALUE"),
+        ("max_attempts=3s", "whole number"),
+        ("ack_timeout_ms=5parsecs", "5parsecs"),
+    ],
 )
-def test_what_is_no_setting_is_refused(text: str) -> None:
+def test_what_is_no_setting_is_refused(text: str, why: str) -> None:
     """No name, no value, or a unit that does not fit."""
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=why):
         parse_setting(text)
