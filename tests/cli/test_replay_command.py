@@ -13,7 +13,6 @@ from chronosdb.client import Client
 from chronosdb.client.cli.app import run
 from chronosdb.client.cli.exits import Exit
 from tests.support.in_process import START_MS, broker
-from tests.support.library import library
 
 #: The year 2096: not even a machine that has been up for weeks is there yet.
 FAR_MS = 4_000_000_000_000
@@ -25,7 +24,7 @@ Lines = Callable[..., list[str]]
 async def connect(_addresses: str, *, timeout: float) -> AsyncIterator[Client]:  # noqa: ASYNC109
     """A client of a node that holds three events, of which "b" has fired."""
     assert timeout
-    async with broker(MockClock()) as node, library(node) as db:
+    async with broker(MockClock()) as node, node.library(timeout_s=60) as db:
         await db.create_topic("orders")
         hour_ms = 3_600_000
         await db.publish("orders", b"one", message_id="a", at=FAR_MS, key=b"k", meta={"n": 1})

@@ -13,7 +13,6 @@ from chronosdb.client import Client
 from chronosdb.client.cli.app import run
 from chronosdb.client.cli.exits import Exit
 from tests.support.in_process import broker
-from tests.support.library import library
 
 #: The year 2096: not even a machine that has been up for weeks is there yet.
 FAR_MS = 4_000_000_000_000
@@ -25,7 +24,7 @@ Lines = Callable[..., list[str]]
 async def connect(_addresses: str, *, timeout: float) -> AsyncIterator[Client]:  # noqa: ASYNC109
     """A client of a node that has two schedules, the second paused."""
     assert timeout
-    async with broker(MockClock()) as node, library(node) as db:
+    async with broker(MockClock()) as node, node.library(timeout_s=60) as db:
         await db.create_topic("orders")
         await db.schedules.put(
             "beat", "orders", b"tick", every=90, jitter=1.5, key=b"k", start=FAR_MS

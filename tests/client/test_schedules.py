@@ -10,14 +10,13 @@ from trio.testing import MockClock
 
 from chronosdb.client import InvalidArgument, NotFound, Schedule
 from tests.support.in_process import START_MS, broker
-from tests.support.library import library
 
 MINUTE_MS = 60_000
 
 
 async def test_a_schedule_fires_with_its_payload_key_and_headers(clock: MockClock) -> None:
     """As events like any other."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await db.create_topic("orders", partitions=2)
         schedule = await db.schedules.put(
             "report", "orders", b"daily", every=60, key=b"k", meta={"n": 1}
@@ -34,7 +33,7 @@ async def test_a_schedule_fires_with_its_payload_key_and_headers(clock: MockCloc
 
 async def test_what_is_put_comes_back(clock: MockClock) -> None:
     """All that was stated, and what the node knows of it."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await db.create_topic("orders")
         put = await db.schedules.put(
             "s",
@@ -84,7 +83,7 @@ async def test_what_is_put_comes_back(clock: MockClock) -> None:
 
 async def test_many_are_listed_over_pages(clock: MockClock) -> None:
     """Each once, by name."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await db.create_topic("orders")
         names = [f"s{n:03}" for n in range(205)]
         for name in reversed(names):
@@ -94,7 +93,7 @@ async def test_many_are_listed_over_pages(clock: MockClock) -> None:
 
 async def test_a_preview_of_a_rule_needs_no_schedule(clock: MockClock) -> None:
     """Clocks in Paris go forward on 31 March 2030."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         night = dt.datetime(2030, 3, 30, 12, tzinfo=dt.UTC)
         rule: dict[str, Any] = {"cron": "30 2 * * *", "tz": "Europe/Paris", "after": night}
         skipped = await db.schedules.preview(**rule, count=2)
@@ -126,7 +125,7 @@ async def test_a_bad_argument_is_refused_before_it_is_sent(
     clock: MockClock, facts: dict[str, Any]
 ) -> None:
     """An error of this call only: the connection is as good as before."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await db.create_topic("orders")
         good: dict[str, Any] = {"name": "s", "topic": "orders", "payload": b"", "every": 60}
         with pytest.raises(InvalidArgument):
@@ -136,7 +135,7 @@ async def test_a_bad_argument_is_refused_before_it_is_sent(
 
 async def test_wrong_calls_are_type_errors(clock: MockClock) -> None:
     """A naive time, a name with a rule, and neither."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         naive = dt.datetime(2030, 1, 1)  # noqa: DTZ001 - the point
         with pytest.raises(TypeError, match="naive"):
             await db.schedules.put("s", "orders", b"", every=60, start=naive)
@@ -148,7 +147,7 @@ async def test_wrong_calls_are_type_errors(clock: MockClock) -> None:
 
 async def test_what_is_not_there_is_not_found(clock: MockClock) -> None:
     """Whatever is asked of it."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         schedules = db.schedules
         for ask in (schedules.get, schedules.pause, schedules.resume, schedules.delete):
             with pytest.raises(NotFound, match="no schedule 's'"):

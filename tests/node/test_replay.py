@@ -15,7 +15,6 @@ from chronosdb.wire import messages as m
 from chronosdb.wire.errors import Conflict, InvalidArgument, NotFound, Overloaded
 from chronosdb.wire.limits import MAX_REPLAYS
 from tests.support.in_process import START_MS, broker, topic_broker
-from tests.support.library import library
 from tests.support.raw_client import RawClient, event
 
 BY_TIME = ("published", "scheduled", "fired")
@@ -68,7 +67,7 @@ def frames(client: RawClient) -> list[EventBatch]:
 
 async def test_what_a_replayed_event_says(clock: MockClock) -> None:
     """Every field is that of the event; position and fire time are known by "fired" alone."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await db.create_topic("t")
         due = START_MS + 5000
         await db.publish("t", b"x", message_id="a", at=due, key=b"k", meta={"n": 1})
@@ -163,7 +162,7 @@ async def test_the_replay_ends_with_what_was_committed_when_it_began(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "_AHEAD_BYTES", 1)
         patch.setattr(source, "_AHEAD_BYTES_MIN", 60)
-        async with broker(clock) as node, library(node) as db:
+        async with broker(clock) as node, node.library(timeout_s=60) as db:
             expected = await fill(db, 10, partitions=2)
             found: list[ReplayedEvent] = []
             async for one in db.replay("t", by=by):
@@ -175,7 +174,7 @@ async def test_the_replay_ends_with_what_was_committed_when_it_began(
 @pytest.mark.parametrize("by", ["offset", "published", "fired"])
 async def test_a_replay_that_follows_goes_on_with_what_comes(clock: MockClock, by: str) -> None:
     """First the past in order, then each new event as it is committed; restarts do not matter."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         past = await fill(db, 6, partitions=3, spacing_ms=1)
         replay = db.replay("t", by=by, follow=True)
         first = [(await anext(replay)).message_id for _ in past]
@@ -192,7 +191,7 @@ async def test_a_replay_that_follows_goes_on_with_what_comes(clock: MockClock, b
 
 async def test_following_stops_at_the_end_of_the_range(clock: MockClock) -> None:
     """An end that lies in the future is reached one day."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await fill(db, 1)
         end_ms = node.now_ms + 10_000
         replay = db.replay("t", by="published", end=end_ms, follow=True)
@@ -208,7 +207,7 @@ async def test_following_stops_at_the_end_of_the_range(clock: MockClock) -> None
 
 async def test_following_from_a_time_to_come_waits_for_it(clock: MockClock) -> None:
     """What is committed before the start of the range is not part of it."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await fill(db, 1)
         start_ms = node.now_ms + 1000
         replay = db.replay("t", by="fired", start=start_ms, follow=True)
@@ -224,7 +223,7 @@ async def test_following_from_a_time_to_come_waits_for_it(clock: MockClock) -> N
 
 async def test_groups_do_not_notice(clock: MockClock) -> None:
     """A group goes on where it was, and gets each event once (I12)."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         expected = await fill(db, 10)
         got: list[str] = []
 
@@ -250,7 +249,7 @@ async def fail_at_the_first(replay: Replay) -> None:
 
 async def test_an_iteration_that_is_left_ends_its_streams(clock: MockClock) -> None:
     """By `break`, by an error, by `aclose`: else the connection would run out of streams."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await fill(db, 300)
         for _ in range(2 * MAX_REPLAYS):
             async for _ in db.replay("t"):
@@ -265,7 +264,7 @@ async def test_an_iteration_that_is_left_ends_its_streams(clock: MockClock) -> N
 
 async def test_what_has_arrived_can_be_taken_without_waiting(clock: MockClock) -> None:
     """Nothing before the first event; then in batches; the order is the same."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         expected = await fill(db, 20)
         replay = db.replay("t")
         assert replay.take(5) == []
@@ -278,7 +277,7 @@ async def test_what_has_arrived_can_be_taken_without_waiting(clock: MockClock) -
 
 async def test_speed_keeps_the_distances(clock: MockClock) -> None:
     """Twice as fast: half the time between any two events; nothing is to be taken ahead of its turn."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await fill(db, 5, spacing_ms=800)
         replay = db.replay("t", by="published", speed=2)
         began_s, turns = None, []
@@ -291,7 +290,7 @@ async def test_speed_keeps_the_distances(clock: MockClock) -> None:
 
 async def test_a_token_is_for_the_same_replay_only(clock: MockClock) -> None:
     """Other arguments, and bytes that are no token, are refused by name."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await fill(db, 3, partitions=2)
         [first, *_] = [e async for e in db.replay("t", by="published", end=START_MS * 2)]
         with pytest.raises(InvalidArgument, match=r"'published'.*give the same"):
@@ -311,7 +310,7 @@ async def test_a_token_is_for_the_same_replay_only(clock: MockClock) -> None:
 @pytest.mark.parametrize("by", EVERY_ORDER)
 async def test_a_token_keeps_the_end_that_the_replay_had(clock: MockClock, by: str) -> None:
     """Also for partitions that had given nothing yet: what came later is no part of it."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         expected = await fill(db, 12, partitions=3)
         replay = db.replay("t", by=by)
         first = await anext(replay)
@@ -339,14 +338,14 @@ async def test_arguments_that_make_no_sense(
     clock: MockClock, arguments: dict[str, object], why: str
 ) -> None:
     """They are refused at once, by name."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         with pytest.raises(InvalidArgument, match=why):
             db.replay("t", **arguments)  # type: ignore[arg-type]
 
 
 async def test_what_is_not_there(clock: MockClock) -> None:
     """A topic or a partition that does not exist; a range with nothing in it is no error."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         with pytest.raises(NotFound, match="no topic 'nope'"):
             await ids(db.replay("nope"))
         await fill(db, 2)
@@ -360,7 +359,7 @@ async def test_what_is_not_there(clock: MockClock) -> None:
 
 async def test_too_many_partitions_to_merge(clock: MockClock) -> None:
     """In order of time that is refused; one by one they can be replayed."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await db.create_topic("wide", partitions=MAX_REPLAYS + 1)
         for n in range(80):
             await db.publish("wide", b"", message_id=f"e{n}")
@@ -401,7 +400,7 @@ def keys(events: Sequence[ReplayedEvent]) -> set[bytes | None]:
 @pytest.mark.parametrize("by", EVERY_ORDER)
 async def test_by_key_only_its_events_come(clock: MockClock, by: str) -> None:
     """From its partition; also where few of many events have it."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await db.create_topic("t", partitions=3)
         many = [
             Event(

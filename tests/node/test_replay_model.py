@@ -16,7 +16,6 @@ from trio.testing import MockClock
 from chronosdb.client import Client, Event, Replay, ReplayedEvent
 from chronosdb.node.replay import gather, schedule
 from tests.support.in_process import Broker, broker
-from tests.support.library import library
 
 PARTITIONS = 2
 SOON_MS = 300
@@ -200,7 +199,7 @@ async def all_of(replay: Replay) -> list[ReplayedEvent]:
 async def check(clock: MockClock, seed: int) -> None:
     """A story, and then replays in every order."""
     random = Random(seed)
-    async with broker(clock, seed=seed) as node, library(node) as db:
+    async with broker(clock, seed=seed) as node, node.library(timeout_s=60) as db:
         await db.create_topic("t", partitions=PARTITIONS)
         story = Story(node, db, seed)
         await story.happen(random.randint(1, 40))

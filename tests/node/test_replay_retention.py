@@ -14,7 +14,6 @@ from chronosdb.wal.log_reader import LogReader
 from chronosdb.wal.record import Point
 from chronosdb.wire.errors import NotFound
 from tests.support.in_process import START_MS, broker
-from tests.support.library import library
 
 EVENTS = 40
 KEPT_FROM = 20
@@ -67,7 +66,7 @@ async def test_what_is_deleted_while_it_is_replayed_is_an_error(
     clock: MockClock, scissors: Scissors, by: str
 ) -> None:
     """Never silence: the error names the oldest that is left."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await fill(db)
         replay = db.replay("t", by=by)
         first = await anext(replay)
@@ -86,7 +85,7 @@ async def test_a_replay_without_a_start_begins_at_the_oldest(
     clock: MockClock, scissors: Scissors
 ) -> None:
     """An offset that was deleted is an error; a time before the oldest is not."""
-    async with broker(clock) as node, library(node) as db:
+    async with broker(clock) as node, node.library(timeout_s=60) as db:
         await fill(db)
         scissors.cut(KEPT_FROM)
         kept = list(range(KEPT_FROM, EVENTS))

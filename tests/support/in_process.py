@@ -50,14 +50,22 @@ class Broker(Machine):
         await client.connect()
         return client
 
-    def library(self) -> AbstractAsyncContextManager[Client]:
+    def library(
+        self, name: str = "library", *, timeout_s: float = 10.0
+    ) -> AbstractAsyncContextManager[Client]:
         """The client library, connected, with its clock and chance from here."""
         seams = Seams(
             now_ms=lambda: self.now_ms,
             random_bytes=self.random.randbytes,
             unit=self.random.random,
         )
-        return connect("127.0.0.1:9000", stream_factory=self.network.dial, seams=seams)
+        return connect(
+            "127.0.0.1:9000",
+            timeout=timeout_s,
+            client_name=name,
+            stream_factory=self.network.dial,
+            seams=seams,
+        )
 
     def client(self) -> RawClient:
         """A client that has not dialled yet."""
