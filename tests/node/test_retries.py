@@ -8,7 +8,7 @@ import pytest
 from trio.testing import MockClock
 
 from chronosdb.wire import Row
-from chronosdb.wire.errors import InvalidArgument, LeaseLost
+from chronosdb.wire.errors import InvalidArgument, LeaseLost, NotFound
 from tests.support.in_process import Broker, topic_broker
 from tests.support.raw_client import Delivery, RawClient, event
 
@@ -121,6 +121,19 @@ async def test_a_member_that_leaves_gives_back_what_it_held_at_once(clock: MockC
         await third.subscribe()
         await second.close()
         assert (await third.next_event(within_ms=10)).attempt == 3
+
+
+async def test_dead_letters_can_be_waited_for_before_there_is_one(clock: MockClock) -> None:
+    """Subscribing makes the dead-letter topic of a topic that exists, and of no other."""
+    async with topic_broker(clock, topic=FAST | {"max_attempts": 1}) as (node, client):
+        undertaker = await node.connect()
+        await undertaker.subscribe(topic="t.dlq")
+        with pytest.raises(NotFound, match=r"no topic 'u\.dlq'"):
+            await undertaker.subscribe(topic="u.dlq")
+        await client.publish(event("a"))
+        await client.subscribe()
+        await use_up(client, 1, "broken")
+        assert (await undertaker.next_event()).meta["message_id"] == "a"
 
 
 async def read_dead_letters(node: Broker, client: RawClient) -> None:

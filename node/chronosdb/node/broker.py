@@ -165,6 +165,16 @@ class Broker:
         command = CreateTopic(name, partitions, settings)
         return await self.to_the_end(partial(self._create_topic, command))
 
+    async def dead_letter_topic(self, name: str) -> TopicInfo:
+        """The dead-letter topic of this name, made where there is none yet.
+
+        One that the user made, with other partitions or settings, will do.
+        """
+        try:
+            return self.topic(name)
+        except NotFound:
+            return (await self.create_topic(name, 1, {}))[0]
+
     async def delete_topic(self, name: str) -> None:
         """Delete a topic with its groups and all its events.
 

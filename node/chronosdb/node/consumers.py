@@ -7,7 +7,7 @@ An `ordered` group gives each partition to one member, evenly and moving as litt
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -19,6 +19,7 @@ from chronosdb.node.partition.proposals import Outcome
 from chronosdb.node.reply import Reply
 from chronosdb.sched import assign
 from chronosdb.wire.errors import ChronosError, NotFound
+from chronosdb.wire.letters import SUFFIX
 from chronosdb.wire.limits import MAX_CREDITS
 from chronosdb.wire.messages import Deliver, Subscribe
 
@@ -111,6 +112,11 @@ class Consumers:
             NotFound: no such topic, or the member left before it had joined.
             Conflict: the group has the other mode.
         """
+        if member.topic.endswith(SUFFIX):
+            with suppress(NotFound):
+                # Who waits for dead letters need not wait for the first one.
+                self._broker.topic(member.topic.removesuffix(SUFFIX))
+                await self._broker.dead_letter_topic(member.topic)
         async with self.alone(member.topic, member.group):
             opened = await self.open(member.topic, member.group, member.mode, member.start)
             if member.gone:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -24,7 +24,7 @@ from chronosdb.node.reply import Reply
 from chronosdb.raft import TopicInfo
 from chronosdb.wire import EventBatch, Row, encode_batch, partition_for
 from chronosdb.wire.batch import NOW, RELATIVE
-from chronosdb.wire.errors import ChronosError, Conflict, NotFound, Overloaded
+from chronosdb.wire.errors import ChronosError, Conflict, Overloaded
 from chronosdb.wire.letters import Facts, dead_letter_topic, with_facts
 
 logger = logging.getLogger(__name__)
@@ -35,14 +35,8 @@ _RETRY_S: Final = 1.0
 class Topics(Protocol):
     """What the office needs of the broker."""
 
-    async def create_topic(
-        self, name: str, partitions: int, settings: Mapping[str, int]
-    ) -> tuple[TopicInfo, bool]:
-        """Create a topic, or confirm that it exists."""
-        ...
-
-    def topic(self, name: str) -> TopicInfo:
-        """One topic; raises NotFound."""
+    async def dead_letter_topic(self, name: str) -> TopicInfo:
+        """The dead-letter topic of this name, made where there is none yet."""
         ...
 
     def partition(self, topic: str, index: int) -> Partition:
@@ -99,17 +93,10 @@ class DeadLetterOffice:
             self._parcels.rotate(-1)
             await trio.sleep(_RETRY_S)
 
-    async def _ensure(self, name: str) -> TopicInfo:
-        """The dead-letter topic; one that the user made, with other settings, will do."""
-        try:
-            return self._topics.topic(name)
-        except NotFound:
-            return (await self._topics.create_topic(name, 1, {}))[0]
-
     async def _deliver(self, parcel: _Parcel) -> None:
         source = parcel.partition
         name = dead_letter_topic(source.id.topic)
-        topic = await self._ensure(name)
+        topic = await self._topics.dead_letter_topic(name)
         if self._stopping or source.stopping:
             raise Overloaded("the node is shutting down, and the partition may be closed by now")
         row = _copy(source, parcel.letter)
