@@ -98,6 +98,9 @@ class Network:
         self._queues[sender, peer].append(msgpack.packb(message))
         return True
 
+    def has_room(self, sender: str, peer: str) -> bool:
+        return sum(map(len, self._queues[sender, peer])) < 1024 * 1024
+
     def take(self, sender: str, peer: str) -> Message | None:
         queue = self._queues[sender, peer]
         if self.cut & {sender, peer}:
@@ -114,6 +117,9 @@ class Endpoint:
 
     def send(self, peer: str, message: Message) -> bool:
         return self._network.put(self._name, peer, message)
+
+    def has_room(self, peer: str) -> bool:
+        return self._network.has_room(self._name, peer)
 
 
 class Cluster:

@@ -320,7 +320,9 @@ def test_an_entry_that_is_no_call_of_ours_is_skipped() -> None:
     """Also the library's own framing may be garbage: here a pickle."""
     single = Single(MemoryStorage())
     answers: list[object] = []
-    single.replica._core._raft._applyCommand(b"\x80\x04.", lambda r, _: answers.append(r), 0)
+    single.replica._core._library._raft._applyCommand(
+        b"\x80\x04.", lambda r, _: answers.append(r), 0
+    )
     single.tick()
     assert isinstance(answers[0], Result)
     assert answers[0].status is Status.UNSUPPORTED
@@ -348,7 +350,7 @@ def test_two_replicas_in_one_process_keep_their_own_clocks() -> None:
     second.clock.now_s = 1e9
     second.tick()
     first.do(Noop())
-    assert first.replica._core._raft.getStatus()["uptime"] < 10
+    assert first.replica._core._library._raft.getStatus()["uptime"] < 10
 
 
 def test_the_view_is_shared_until_something_changes() -> None:

@@ -5,79 +5,111 @@ what readers see. Holds no event loop, socket, thread, clock or randomness: see 
 """
 
 from chronosdb.raft.commands import (
+    AdmitNode,
     AdvanceSchedules,
+    AlterPartitions,
     BumpEpochs,
+    ChangeVoters,
     Command,
     CreateTopic,
     DeleteGroup,
     DeleteSchedule,
     DeleteTopic,
+    EnrollNode,
     Noop,
+    PartitionChange,
     PauseSchedule,
+    PutClusterSettings,
     PutGroup,
     PutSchedule,
     RegisterNode,
+    RemoveNode,
     Request,
     ResumeSchedule,
+    SetNodeState,
+    decode,
+    encode,
 )
-from chronosdb.raft.core import Random
 from chronosdb.raft.errors import (
     BadMessageError,
     MetadataFailedError,
+    NotLeadingError,
     OutcomeUnknownError,
     RaftError,
     RefusedError,
     StorageDamagedError,
 )
+from chronosdb.raft.library import Random
 from chronosdb.raft.options import Options
 from chronosdb.raft.outcomes import OnResult, Outcome
 from chronosdb.raft.replica import Replica
 from chronosdb.raft.result import Result, Status
-from chronosdb.raft.settings import GROUP_SETTINGS, TOPIC_SETTINGS, Settings
+from chronosdb.raft.settings import CLUSTER_SETTINGS, GROUP_SETTINGS, TOPIC_SETTINGS, Settings
 from chronosdb.raft.storage import File, Storage
 from chronosdb.raft.transport import Message, NoPeers, Transport
-from chronosdb.raft.view import NOBODY, ClusterView, GroupInfo, NodeInfo, ScheduleInfo, TopicInfo
+from chronosdb.raft.view import (
+    NOBODY,
+    ClusterView,
+    GroupInfo,
+    NodeInfo,
+    NodeState,
+    ScheduleInfo,
+    TopicInfo,
+)
 
 __all__ = [
+    "CLUSTER_SETTINGS",
     "GROUP_SETTINGS",
     "NOBODY",
     "TOPIC_SETTINGS",
+    "AdmitNode",
     "AdvanceSchedules",
+    "AlterPartitions",
     "BadMessageError",
     "BumpEpochs",
+    "ChangeVoters",
     "ClusterView",
     "Command",
     "CreateTopic",
     "DeleteGroup",
     "DeleteSchedule",
     "DeleteTopic",
+    "EnrollNode",
     "File",
     "GroupInfo",
     "Message",
     "MetadataFailedError",
     "NoPeers",
     "NodeInfo",
+    "NodeState",
     "Noop",
+    "NotLeadingError",
     "OnResult",
     "Options",
     "Outcome",
     "OutcomeUnknownError",
+    "PartitionChange",
     "PauseSchedule",
+    "PutClusterSettings",
     "PutGroup",
     "PutSchedule",
     "RaftError",
     "Random",
     "RefusedError",
     "RegisterNode",
+    "RemoveNode",
     "Replica",
     "Request",
     "Result",
     "ResumeSchedule",
     "ScheduleInfo",
+    "SetNodeState",
     "Settings",
     "Status",
     "Storage",
     "StorageDamagedError",
     "TopicInfo",
     "Transport",
+    "decode",
+    "encode",
 ]

@@ -7,6 +7,7 @@ known op. What the values *mean* (names, bounds, what exists) is `state.py`'s to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
@@ -63,8 +64,89 @@ class RegisterNode:
 
 
 @dataclass(frozen=True, slots=True)
+class AdmitNode:
+    """An operator makes a node known: where its peers reach it, and what it shares a fate with."""
+
+    node: str
+    peer_address: str
+    rack: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollNode:
+    """A node says where its peers reach it and which directory it has: `birth` is for life.
+
+    Another birth under the same name is `conflict`: that node lost its disk, and with it its votes.
+    """
+
+    node: str
+    peer_address: str
+    birth: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetNodeState:
+    """'alive', 'fenced' or 'draining'; `conflict` if `incarnation` is not the registered one."""
+
+    node: str
+    incarnation: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNode:
+    """The name is never accepted again. `conflict` while it votes, or has replicas."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeVoters:
+    """The voters from now on, sorted; at most one more or less than those of log entry `base`.
+
+    It takes effect when it is appended, not when it is committed (`voters.py`).
+    """
+
+    voters: tuple[str, ...]
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionChange:
+    """How one partition should be from now on, if its version still is `version`.
+
+    Its epoch rises when its leader changes. `unclean` allows a leader that was not in sync.
+    """
+
+    topic: str
+    partition: int
+    version: int
+    leader: str
+    replicas: tuple[str, ...]
+    isr: tuple[str, ...]
+    unclean: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AlterPartitions:
+    """Changes all of these partitions, or none: `conflict` if any has another version."""
+
+    changes: tuple[PartitionChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PutClusterSettings:
+    """Replaces the settings of the whole cluster."""
+
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
 class BumpEpochs:
-    """Sent by a node when it starts: every partition it leads, or nobody does, gets a new epoch."""
+    """Sent by a node when it starts: every partition it leads, or nobody does, gets a new epoch.
+
+    Of those that nobody leads, it takes what it has in sync, and what nobody has.
+    """
 
     node: str
 
@@ -120,12 +202,16 @@ class Noop:
 ScheduleCommand: TypeAlias = (
     PutSchedule | PauseSchedule | ResumeSchedule | DeleteSchedule | AdvanceSchedules
 )
+NodeCommand: TypeAlias = RegisterNode | AdmitNode | EnrollNode | SetNodeState | RemoveNode
 Command: TypeAlias = (
     CreateTopic
     | DeleteTopic
     | PutGroup
     | DeleteGroup
-    | RegisterNode
+    | NodeCommand
+    | ChangeVoters
+    | AlterPartitions
+    | PutClusterSettings
     | BumpEpochs
     | ScheduleCommand
     | Noop
@@ -139,6 +225,13 @@ _OPS: dict[str, tuple[type[Command], tuple[type, ...]]] = {
     "delete_group": (DeleteGroup, (str, str)),
     "register_node": (RegisterNode, (str, str, int)),
     "bump_epochs": (BumpEpochs, (str,)),
+    "admit_node": (AdmitNode, (str, str, str)),
+    "enroll_node": (EnrollNode, (str, str, str)),
+    "set_node_state": (SetNodeState, (str, int, str)),
+    "remove_node": (RemoveNode, (str,)),
+    "change_voters": (ChangeVoters, (list, int)),
+    "alter_partitions": (AlterPartitions, (list,)),
+    "put_cluster_settings": (PutClusterSettings, (dict,)),
     "put_schedule": (PutSchedule, (str, str, bytes, bool, int)),
     "pause_schedule": (PauseSchedule, (str,)),
     "resume_schedule": (ResumeSchedule, (str, int)),
@@ -147,6 +240,8 @@ _OPS: dict[str, tuple[type[Command], tuple[type, ...]]] = {
     "noop": (Noop, ()),
 }
 _OP_OF = {command: op for op, (command, _) in _OPS.items()}
+#: No entry of the log without these bytes changes who votes.
+CHANGE_VOTERS_MARK = _OP_OF[ChangeVoters].encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +296,26 @@ def _command(op: str, args: list[Any]) -> Command:
         raise UnsupportedCommandError(f"wrong arguments for {op}")
     if any(type(a) is dict and not _is_settings(a) for a in args):
         raise UnsupportedCommandError(f"settings of {op} are not a map of names to integers")
+    if command is ChangeVoters:
+        return ChangeVoters(_names(args[0]), args[1])
+    if command is AlterPartitions:
+        return AlterPartitions(tuple(map(_partition_change, args[0])))
     return command(*args)
+
+
+def _names(plain: list[Any]) -> tuple[str, ...]:
+    if any(type(name) is not str for name in plain):
+        raise UnsupportedCommandError("node names are not text")
+    return tuple(plain)
+
+
+def _partition_change(plain: Any) -> PartitionChange:
+    match plain:
+        case [str(topic), partition, version, str(leader), [*replicas], [*isr], bool(unclean)]:
+            if type(partition) is type(version) is int:
+                nodes, in_sync = _names(replicas), _names(isr)
+                return PartitionChange(topic, partition, version, leader, nodes, in_sync, unclean)
+    raise UnsupportedCommandError("not a change of a partition")
 
 
 def _unpacked(blob: bytes) -> object:
@@ -226,5 +340,14 @@ def _is_settings(settings: dict[Any, Any]) -> bool:
     return all(type(key) is str and type(value) is int for key, value in settings.items())
 
 
-def _plain(value: str | int | bytes | Settings) -> str | int | bytes | dict[str, int]:
-    return value if isinstance(value, str | int | bytes) else dict(value)
+def _plain(value: Any) -> Any:
+    """A field as msgpack carries it: maps may be read-only, changes of partitions are lists."""
+    match value:
+        case Mapping():
+            return dict(value)
+        case tuple():
+            return [_plain(item) for item in value]
+        case PartitionChange():
+            return [_plain(getattr(value, f.name)) for f in fields(value)]
+        case _:
+            return value

@@ -11,6 +11,14 @@ class RefusedError(RaftError):
     """The command was definitely not applied, and never will be: it is safe to do anything next."""
 
 
+class NotLeadingError(RefusedError):
+    """Refused because this node does not lead, or not for sure: ask `leader`, if it is known."""
+
+    def __init__(self, why: str, leader: str | None = None) -> None:
+        super().__init__(why)
+        self.leader = leader
+
+
 class OutcomeUnknownError(RaftError):
     """The command may or may not be applied: retry it under the *same* request id."""
 

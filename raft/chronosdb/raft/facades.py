@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, overload
 
 from chronosdb.raft.ballot import Ballot
-from chronosdb.raft.errors import BadMessageError
+from chronosdb.raft.errors import BadMessageError, StorageDamagedError
 from chronosdb.raft.journal import Journal
 from chronosdb.raft.limits import SNAPSHOT_BYTES_MAX
+from chronosdb.raft.membership import Membership
 from chronosdb.raft.record import Entry
 from chronosdb.raft.snapshot import Snapshot, SnapshotFile
+from chronosdb.raft.state import ClusterState
+from chronosdb.raft.voters import Voters
+
+_log = logging.getLogger(__name__)
 
 #: pysyncobj.config.SERIALIZER_STATE
 NOT_SERIALIZING = 0
@@ -21,11 +27,12 @@ _CHUNK_BYTES = 256 * 1024
 
 
 class JournalFacade:
-    """`pysyncobj.journal.Journal` over a Journal and a Ballot."""
+    """`pysyncobj.journal.Journal` over a Journal and a Ballot; Membership hears of each change."""
 
-    def __init__(self, journal: Journal, ballot: Ballot) -> None:
+    def __init__(self, journal: Journal, ballot: Ballot, membership: Membership) -> None:
         self._journal = journal
         self._ballot = ballot
+        self._membership = membership
 
     @overload
     def __getitem__(self, item: int) -> Entry: ...
@@ -38,12 +45,17 @@ class JournalFacade:
         return len(self._journal.entries)
 
     def add(self, command: bytes, idx: int, term: int) -> None:
-        self._journal.append(Entry(command, idx, term))
+        entry = Entry(command, idx, term)
+        self._journal.append(entry)
+        self._membership.append(entry)
 
     def clear(self) -> None:
+        """Called when a snapshot was installed, which told Membership the voters already."""
         self._journal.clear()
 
     def deleteEntriesFrom(self, entryFrom: int) -> None:
+        if entryFrom < len(self):
+            self._membership.truncate_from(self._journal.entries[entryFrom].idx)
         self._journal.truncate_from(entryFrom)
 
     def deleteEntriesTo(self, entryTo: int) -> None:
@@ -79,22 +91,27 @@ class SnapshotFacade:
     def __init__(
         self,
         snapshots: SnapshotFile,
-        dump: Callable[[], list[Any]],
-        restore: Callable[[list[Any]], None],
+        state: ClusterState,
+        membership: Membership,
+        has_room: Callable[[str], bool],
     ) -> None:
         self._snapshots = snapshots
-        self._dump = dump
-        self._restore = restore
+        self._state = state
+        self._membership = membership
+        self._has_room = has_room
         self._saved_at: int | None = None
-        self._outgoing: dict[Any, memoryview] = {}
+        #: By follower: the image it is being sent, and how far it has been.
+        self._outgoing: dict[str, tuple[memoryview, int]] = {}
         self._incoming: bytearray | None = None
         #: PySyncObj swallows what `deserialize` raises and goes on empty; its driver must look here.
         self.failure: BaseException | None = None
 
     def serialize(self, data: tuple[Any, Any, Any, Any], entry_id: int) -> None:
-        _, newest, older, cluster = data
-        voters = tuple(sorted(node.id for node in cluster))
-        self._snapshots.save(Snapshot(self._dump(), Entry(*newest), Entry(*older), voters))
+        # Not the members that the library knows: those may come from an entry behind `newest`.
+        _, newest, older, _ = data
+        voters = self._membership.as_of(newest[1]).names
+        state = self._state.to_plain()
+        self._snapshots.save(Snapshot(state, Entry(*newest), Entry(*older), voters))
         self._saved_at = entry_id
 
     def checkSerializing(self) -> tuple[int, int | None]:
@@ -102,36 +119,47 @@ class SnapshotFacade:
         return (NOT_SERIALIZING if saved_at is None else SERIALIZED), saved_at
 
     def deserialize(self) -> tuple[None, Entry, Entry, tuple[()]]:
-        """Take over the installed snapshot. Its members are not read: membership is fixed."""
+        """Take over the installed snapshot. The library does not see its members: we set those."""
         try:
             snapshot = self._snapshots.load()
-            self._restore(snapshot.state)
+            self._state.restore(snapshot.state)
+            self._membership.restart(Voters(self._state.view.voters_base, snapshot.voters))
         except BaseException as error:
             self.failure = error
             raise
         return None, snapshot.newest, snapshot.older, ()
 
-    def getTransmissionData(self, transmissionID: Any) -> tuple[bytes, bool, bool] | None:
-        """The next (chunk, is_first, is_last) of the snapshot for one follower."""
-        rest = self._outgoing.pop(transmissionID, None)
-        is_first = rest is None
-        if rest is None:
+    def getTransmissionData(self, transmissionID: Any) -> tuple[bytes, bool, bool, int] | None:
+        """The next (chunk, is_first, is_last, position) of the snapshot for one follower.
+
+        None if there is none, or no room on the way now: the library goes on at the next heartbeat.
+        """
+        if not self._has_room(transmissionID.id):
+            return None
+        image, position = self._outgoing.pop(transmissionID.id, (None, 0))
+        if image is None:
             if not self._snapshots.exists():
                 return None
-            rest = memoryview(self._snapshots.image())
-        chunk, rest = bytes(rest[:_CHUNK_BYTES]), rest[_CHUNK_BYTES:]
-        if rest:
-            self._outgoing[transmissionID] = rest
-        return chunk, is_first, not rest
+            image = memoryview(self._snapshots.image())
+        chunk, end = bytes(image[position : position + _CHUNK_BYTES]), position + _CHUNK_BYTES
+        is_last = end >= len(image)
+        if not is_last:
+            self._outgoing[transmissionID.id] = image, end
+        return chunk, position == 0, is_last, position
 
-    def setTransmissionData(self, data: tuple[bytes, bool, bool] | None) -> bool:
-        """Gather chunks from the leader; True once a whole snapshot is in place of ours."""
+    def setTransmissionData(self, data: tuple[bytes, bool, bool, int] | None) -> bool:
+        """Gather chunks from the leader; True once a whole snapshot is in place of ours.
+
+        A chunk that does not follow, since one was lost on the way, ends it; so does an image that
+        is not whole. The leader then hears that we still are behind, and begins again.
+        """
         if data is None:
             return False
-        chunk, is_first, is_last = data
+        chunk, is_first, is_last, position = data
         if is_first:
             self._incoming = bytearray()
-        if self._incoming is None:
+        if self._incoming is None or position != len(self._incoming):
+            self._incoming = None
             return False
         if len(self._incoming) + len(chunk) > SNAPSHOT_BYTES_MAX:
             raise BadMessageError(f"a snapshot over {SNAPSHOT_BYTES_MAX} bytes")
@@ -139,8 +167,16 @@ class SnapshotFacade:
         if not is_last:
             return False
         image, self._incoming = bytes(self._incoming), None
-        self._snapshots.install(image)
+        try:
+            self._snapshots.install(image)
+        except StorageDamagedError as error:
+            _log.error("ignored a snapshot that a leader sent: %s", error)
+            return False
         return True
 
     def cancelTransmisstion(self, transmissionID: Any) -> None:
-        self._outgoing.pop(transmissionID, None)
+        self.cancel(transmissionID.id)
+
+    def cancel(self, peer: str) -> None:
+        """What `peer` was sent so far is lost."""
+        self._outgoing.pop(peer, None)

@@ -13,6 +13,13 @@ PARTITIONS_MAX = 100_000
 GROUPS_MAX = 100_000
 NODES_MAX = 1_000
 ADDRESS_CHARS_MAX = 255
+#: More make commits slower and elections rarer to succeed, and no cluster safer.
+VOTERS_MAX = 7
+REPLICAS_MAX = 7
+#: Partitions that one command may change: it then fits COMMAND_BYTES_MAX.
+PARTITION_CHANGES_MAX = 64
+#: What tells one data directory of a node from another of the same name.
+BIRTH_CHARS_MAX = 32
 SCHEDULES_MAX = 10_000
 #: An event's id is the schedule's name, its generation and a time, and must not pass 128 bytes.
 SCHEDULE_NAME_CHARS_MAX = 80

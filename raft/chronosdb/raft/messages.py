@@ -13,8 +13,9 @@ from chronosdb.raft.transport import Message
 _Check: TypeAlias = Callable[[Any], bool]
 
 #: First byte of an entry: a command, or the empty entry of a new leader. PySyncObj knows two more,
-#: membership and code version, which nothing here writes.
-_ENTRY_KINDS = (0, 1)
+#: membership and code version, which nothing here writes: voters change by a command (`voters.py`).
+COMMAND_KIND = 0
+_ENTRY_KINDS = (COMMAND_KIND, 1)
 
 
 def _number(value: Any) -> bool:
@@ -47,8 +48,10 @@ def _is_entry(value: Any) -> bool:
 
 def _snapshot_chunk(value: Any) -> bool:
     match value:
-        case None | [bytes(), bool(), bool()]:
+        case None:
             return True
+        case [bytes(), bool(), bool(), position]:
+            return _number(position)
     return False
 
 
@@ -76,6 +79,7 @@ _ACK: Mapping[str, _Check] = {
     "success": _flag,
 }
 _TERM: Mapping[str, _Check] = {"term": _number}
+_PRE_VOTE_ANSWER: Mapping[str, _Check] = {"term": _number, "asked": _number, "granted": _flag}
 
 #: message type -> the field sets it may have. Forwarded commands and entries split over several
 #: messages are PySyncObj's too, and are missing on purpose: we send neither.
@@ -85,6 +89,10 @@ _SHAPES: Mapping[str, tuple[Mapping[str, _Check], ...]] = {
     "append_entries": (_ENTRIES, _SNAPSHOT),
     "next_node_idx": (_ACK,),
     "timeout_now": (_TERM,),
+    # Ours, never shown to PySyncObj: see `canvass.py`.
+    "pre_vote": (_VOTE,),
+    "pre_vote_answer": (_PRE_VOTE_ANSWER,),
+    "outdated": (_TERM,),
 }
 
 

@@ -1,18 +1,35 @@
-"""Who leads which partition. Pure, and a replicated rule: every replica must place alike."""
+"""Which nodes hold which partition. Pure, and a replicated rule: every replica must place alike.
+
+Rendezvous hashing: each partition ranks all nodes by a hash of its own, and takes the first. A node
+that comes or goes changes only the partitions that it enters or leaves, and those by one replica.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from hashlib import blake2b
 
-from chronosdb.raft.view import NOBODY
 
+def place(
+    topic_id: int, partition: int, racks: Mapping[str, str], replicas: int
+) -> tuple[str, ...]:
+    """Up to `replicas` of the nodes in `racks` (node → rack), the preferred leader first.
 
-def spread(partitions: int, nodes: Iterable[str], topic_id: int) -> tuple[str, ...]:
-    """A leader for each partition: round robin over the nodes.
-
-    It starts at another node for each topic, so that many topics of one partition spread too.
-    Without nodes nobody leads, until a node takes over what has no leader (`BumpEpochs`).
+    No rack gets a second replica before every rack has one, and so on; a node without a rack ("")
+    shares its fate with nobody.
     """
-    assert partitions >= 1, partitions
-    ring = sorted(nodes) or [NOBODY]
-    return tuple(ring[(topic_id + p) % len(ring)] for p in range(partitions))
+    assert replicas >= 1, replicas
+    scores = {node: _score(topic_id, partition, node) for node in racks}
+    ranked = sorted(racks, key=lambda node: (scores[node], node), reverse=True)
+    taken: dict[str, int] = {}
+    rounds: dict[str, int] = {}
+    for node in ranked:
+        rack = racks[node] and f"rack {racks[node]}"
+        rounds[node] = taken.get(rack, 0) if rack else 0
+        taken[rack] = rounds[node] + 1
+    # `sorted` is stable: within a round the order of the scores stays.
+    return tuple(sorted(ranked, key=rounds.__getitem__)[:replicas])
+
+
+def _score(topic_id: int, partition: int, node: str) -> bytes:
+    return blake2b(f"{topic_id}/{partition}/{node}".encode(), digest_size=8).digest()

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from chronosdb.raft.commands import Request, encode
-from chronosdb.raft.core import Core, Random
-from chronosdb.raft.errors import MetadataFailedError, RefusedError
+from chronosdb.raft.commands import ChangeVoters, Request, encode
+from chronosdb.raft.core import Core
+from chronosdb.raft.errors import MetadataFailedError, NotLeadingError, RefusedError
+from chronosdb.raft.library import Random
 from chronosdb.raft.limits import COMMAND_BYTES_MAX
 from chronosdb.raft.options import Options
 from chronosdb.raft.outcomes import OnResult, Outcomes
@@ -25,8 +26,10 @@ from chronosdb.raft.view import ClusterView
 class Replica:
     """Opens or creates the metadata in `directory`, which must exist.
 
-    `clock` gives monotonic seconds; `rng` spreads election timeouts. Without peers the replica
-    leads from its first tick on. Raises StorageDamagedError or OSError if it cannot open.
+    `clock` gives monotonic seconds; `rng` spreads election timeouts. `peers` are the other voters
+    the cluster begins with; what the log says of voters goes before that. A `learner` is not one of
+    them: it is sent the log by the leader, and may be given a vote later. The only voter leads from
+    its first tick on. Raises StorageDamagedError or OSError if it cannot open.
     """
 
     def __init__(
@@ -38,11 +41,14 @@ class Replica:
         clock: Callable[[], float],
         rng: Random,
         peers: Sequence[str] = (),
+        learner: bool = False,
         transport: Transport | None = None,
         options: Options | None = None,
     ) -> None:
         assert node_id not in peers, (node_id, peers)
-        assert bool(peers) == (transport is not None), "peers and a transport come together"
+        assert transport is not None or not peers, "peers need a transport"
+        assert peers or not learner, "a learner needs someone to learn from"
+        self._node_id = node_id
         self._options = options or Options()
         self._state = ClusterState()
         self._outcomes = Outcomes()
@@ -56,7 +62,7 @@ class Replica:
                 self._store,
                 self._state,
                 node_id=node_id,
-                peers=tuple(peers),
+                voters=tuple(sorted(peers if learner else (*peers, node_id))),
                 transport=transport or NoPeers(),
                 clock=clock,
                 rng=rng,
@@ -93,6 +99,26 @@ class Replica:
         return self._core.ready
 
     @property
+    def voters(self) -> tuple[str, ...]:
+        """Who votes, as far as the log here goes: perhaps not committed yet."""
+        return self._core.voters.names
+
+    @property
+    def voters_base(self) -> int:
+        """The log entry that made them so: the `base` of the next `ChangeVoters`."""
+        return self._core.voters.index
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it may sleep until it is asked for something: nobody else votes."""
+        return self._core.voters.names == (self._node_id,)
+
+    @property
+    def term(self) -> int:
+        """The latest term heard of."""
+        return self._core.term
+
+    @property
     def wants_tick_soon(self) -> bool:
         """Whether something came in since the last tick, or that tick left work behind."""
         return self._stirred
@@ -107,11 +133,25 @@ class Replica:
         self._raise_if_stopped()
         self._stirred = True
         blob = encode(request)
-        refusal = self._refusal(len(blob))
-        if refusal is None:
+        outcome = self._state.answer_to(request) or self._refusal(request, len(blob))
+        if outcome is None:
             self._core.propose(blob, self._outcomes.expect(on_result))
         else:
-            self._outcomes.settle_at_once(on_result, refusal)
+            self._outcomes.settle_at_once(on_result, outcome)
+
+    def behind(self, peer: str) -> int | None:
+        """Log entries that a peer lacks, if this node leads and is connected to it."""
+        return self._core.behind(peer)
+
+    def transfer(self, peer: str) -> None:
+        """Ask another voter to lead from now on; whether it does shows soon, in `leader`.
+
+        Raises RefusedError if this node does not lead, or that one does not vote or is not level.
+        """
+        self._raise_if_stopped()
+        refusal = self._core.transfer(peer)
+        if refusal is not None:
+            raise refusal
 
     def tick(self) -> None:
         """Do all that is to be done now, then tell outcomes.
@@ -127,10 +167,10 @@ class Replica:
         self._outcomes.tell()
 
     def deliver(self, peer: str, message: Message) -> None:
-        """Process a message from a voter; tick soon after.
+        """Process a message from a peer; tick soon after.
 
-        Raises BadMessageError, with nothing changed, if it is none or `peer` is no voter, and
-        MetadataFailedError as `tick` does.
+        Raises BadMessageError, with nothing changed, if it is none or `peer` neither votes nor is
+        connected, and MetadataFailedError as `tick` does.
         """
         self._raise_if_stopped()
         self._core.admit(peer, message)
@@ -141,11 +181,11 @@ class Replica:
             self._fail(error)
 
     def connected(self, peer: str) -> None:
-        """The transport can reach a voter from now on."""
+        """The transport can reach a node of the cluster from now on."""
         self._core.connected(peer)
 
     def disconnected(self, peer: str) -> None:
-        """The transport lost a voter."""
+        """The transport lost it."""
         self._core.disconnected(peer)
 
     def close(self) -> None:
@@ -160,11 +200,14 @@ class Replica:
         finally:
             self._outcomes.tell()
 
-    def _refusal(self, size: int) -> RefusedError | None:
+    def _refusal(self, request: Request, size: int) -> RefusedError | None:
         if not self.is_leader:
-            return RefusedError(
-                f"this node does not lead; the leader is {self.leader or 'unknown'}"
-            )
+            why = f"this node does not lead; the leader is {self.leader or 'unknown'}"
+            return NotLeadingError(why, self.leader)
+        if isinstance(request.command, ChangeVoters):
+            refusal = self._core.voters_refusal(request.command)
+            if refusal is not None:
+                return refusal
         if size > COMMAND_BYTES_MAX:
             return RefusedError(f"a command of {size:,} bytes, over {COMMAND_BYTES_MAX:,}")
         if self._outcomes.waiting >= self._options.in_flight_max:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-from chronosdb.raft.limits import INTEGER_MAX
+from chronosdb.raft.limits import INTEGER_MAX, REPLICAS_MAX
 from chronosdb.raft.names import quoted
 
 Settings: TypeAlias = Mapping[str, int]
@@ -37,10 +37,23 @@ GROUP_SETTINGS: Mapping[str, Bounds] = MappingProxyType(
 TOPIC_SETTINGS: Mapping[str, Bounds] = MappingProxyType(
     {
         **GROUP_SETTINGS,
-        "replication": Bounds(1, 7),
+        "replication": Bounds(1, REPLICAS_MAX),
         "dedup_window_ms": Bounds(0),
         "retention_ms": Bounds(1),
         "retention_bytes": Bounds(1),
+    }
+)
+
+#: What holds for the whole cluster; absent means the default of whoever reads it.
+CLUSTER_SETTINGS: Mapping[str, Bounds] = MappingProxyType(
+    {
+        # Copies of a topic that does not say how many.
+        "replication": Bounds(1, REPLICAS_MAX),
+        # A node that was not heard of for so long is fenced; its own lease must end before.
+        "fence_timeout_ms": Bounds(1_000, 3_600_000),
+        "lease_ms": Bounds(500, 3_600_000),
+        # What all nodes understand: new commands wait for it.
+        "feature_level": Bounds(0),
     }
 )
 

@@ -14,30 +14,53 @@ from typing import Any
 
 from chronosdb.raft import limits
 from chronosdb.raft.commands import (
+    AdmitNode,
+    AlterPartitions,
     BumpEpochs,
+    ChangeVoters,
     Command,
     CreateTopic,
     DeleteGroup,
     DeleteTopic,
+    EnrollNode,
+    NodeCommand,
     Noop,
+    PartitionChange,
+    PutClusterSettings,
     PutGroup,
     PutSchedule,
     RegisterNode,
+    RemoveNode,
     Request,
     ScheduleCommand,
+    SetNodeState,
     decode,
 )
 from chronosdb.raft.errors import UnsupportedCommandError
-from chronosdb.raft.names import address_problem, name_problem, quoted
-from chronosdb.raft.placement import spread
+from chronosdb.raft.names import name_problem, quoted
+from chronosdb.raft.nodes import Nodes
+from chronosdb.raft.partitions import change_problem as partition_problem
+from chronosdb.raft.partitions import changed as with_partition
+from chronosdb.raft.partitions import led_anew
+from chronosdb.raft.placement import place
 from chronosdb.raft.result import Result, Status
 from chronosdb.raft.schedules import Schedules
 from chronosdb.raft.sessions import Sessions
-from chronosdb.raft.settings import GROUP_SETTINGS, TOPIC_SETTINGS, frozen, settings_problem
-from chronosdb.raft.view import NOBODY, ClusterView, GroupInfo, NodeInfo, TopicInfo
+from chronosdb.raft.settings import (
+    CLUSTER_SETTINGS,
+    GROUP_SETTINGS,
+    TOPIC_SETTINGS,
+    Settings,
+    frozen,
+    settings_problem,
+)
+from chronosdb.raft.view import NOBODY, ClusterView, GroupInfo, TopicInfo
+from chronosdb.raft.voters import Voters, change_problem
 
 GROUP_MODES = ("ordered", "shared")
-_IMAGE_VERSION = 2
+_IMAGE_VERSION = 3
+#: image version -> what it did not have yet, at the end: schedules, voters, cluster settings
+_EMPTY_SINCE: dict[int, list[Any]] = {1: [[], [0, ()], {}], 2: [[0, ()], {}], 3: []}
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +81,10 @@ class ClusterState:
         self._partition_count = 0
         #: Invariant: the topic of every key is in `_topics`.
         self._groups: dict[tuple[str, str], GroupInfo] = {}
-        self._nodes: dict[str, NodeInfo] = {}
+        self._nodes = Nodes()
+        #: As far as it is applied; `membership.py` has it as far as it is in the log.
+        self._voters = Voters(0, ())
+        self._settings: Settings = frozen({})
         #: Invariant: the topic of each is in `_topics`.
         self._schedules = Schedules()
         self._sessions = Sessions()
@@ -73,11 +99,18 @@ class ClusterState:
                 version=self._version,
                 topics=MappingProxyType(dict(self._topics)),
                 groups=MappingProxyType(dict(self._groups)),
-                nodes=MappingProxyType(dict(self._nodes)),
+                nodes=self._nodes.view,
                 next_topic_id=self._next_topic_id,
                 schedules=self._schedules.view,
+                voters=self._voters.names,
+                voters_base=self._voters.index,
+                settings=self._settings,
             )
         return self._view
+
+    def answer_to(self, request: Request) -> Result | None:
+        """The answer this request got before, if it was applied and is remembered."""
+        return self._sessions.recall(request.client_id, request.seq)
 
     def apply_blob(self, blob: bytes, index: int) -> Result:
         """Apply the command at log position `index`. Bytes nobody can read are `unsupported`."""
@@ -94,7 +127,7 @@ class ClusterState:
 
     def apply(self, request: Request, index: int) -> Result:
         """Apply one request, once: a repeated request id gets its first answer back."""
-        known = self._sessions.recall(request.client_id, request.seq)
+        known = self.answer_to(request)
         if known is not None:
             return known
         assert index > self._version, (index, self._version)
@@ -114,8 +147,14 @@ class ClusterState:
                 return self._put_group(command)
             case DeleteGroup():
                 return self._delete_group(command)
-            case RegisterNode():
-                return self._register_node(command)
+            case RegisterNode() | AdmitNode() | EnrollNode() | SetNodeState() | RemoveNode():
+                return self._change_nodes(command)
+            case ChangeVoters():
+                return self._change_voters(command)
+            case AlterPartitions():
+                return self._alter_partitions(command)
+            case PutClusterSettings():
+                return self._put_settings(command)
             case BumpEpochs():
                 return self._bump_epochs(command)
             case Noop():
@@ -144,13 +183,19 @@ class ClusterState:
         topic_id = self._next_topic_id
         self._next_topic_id += 1
         self._partition_count += c.partitions
+        racks = self._nodes.racks()
+        copies = c.settings.get("replication", self._settings.get("replication", 1))
+        placed = tuple(place(topic_id, p, racks, copies) for p in range(c.partitions))
         self._topics[c.name] = TopicInfo(
             name=c.name,
             id=topic_id,
             settings=frozen(c.settings),
             created_ms=self.clock_ms,
-            leaders=spread(c.partitions, self._nodes, topic_id),
+            leaders=tuple(nodes[0] if nodes else NOBODY for nodes in placed),
             epochs=(1,) * c.partitions,
+            replicas=placed,
+            isrs=placed,
+            versions=(self._index,) * c.partitions,
         )
         self._changed()
         return Result(Status.OK, created=True, id=topic_id)
@@ -203,32 +248,77 @@ class ClusterState:
         self._changed()
         return Result(Status.OK, id=self._topics[c.topic].id)
 
-    def _register_node(self, c: RegisterNode) -> Result:
-        problem = name_problem("node", c.node) or address_problem(c.address)
-        if problem is None and not 0 <= c.incarnation <= limits.INTEGER_MAX:
-            problem = f"incarnation {c.incarnation} must be between 0 and {limits.INTEGER_MAX}"
+    def _change_nodes(self, c: NodeCommand) -> Result:
+        if isinstance(c, RemoveNode):
+            use = self._use_of(c.node)
+            if use:
+                return Result(Status.CONFLICT, f"node {quoted(c.node)} {use}")
+        before = self._nodes.view
+        result = self._nodes.apply(c)
+        if self._nodes.view is not before:
+            self._changed()
+        return result
+
+    def _use_of(self, node: str) -> str | None:
+        """Why a node cannot be spared, or None."""
+        if node in self._voters.names:
+            return "votes; take its vote first"
+        for topic in self._topics.values():
+            if any(node in replicas for replicas in topic.replicas):
+                return f"holds partitions of topic {quoted(topic.name)}; move them first"
+        return None
+
+    def _change_voters(self, c: ChangeVoters) -> Result:
+        problem = change_problem(self._voters, c)
+        if problem:
+            return Result(Status.CONFLICT, problem)
+        self._voters = Voters(self._index, c.voters)
+        self._changed()
+        return Result(Status.OK)
+
+    def _alter_partitions(self, c: AlterPartitions) -> Result:
+        if not 1 <= len(c.changes) <= limits.PARTITION_CHANGES_MAX:
+            detail = f"{len(c.changes)} changes; there must be 1 to {limits.PARTITION_CHANGES_MAX}"
+            return Result(Status.INVALID, detail)
+        if len({(one.topic, one.partition) for one in c.changes}) < len(c.changes):
+            return Result(Status.INVALID, "a partition is named twice")
+        for one in c.changes:
+            refusal = self._partition_refusal(one)
+            if refusal is not None:
+                return refusal
+        for one in c.changes:
+            self._topics[one.topic] = with_partition(self._topics[one.topic], one, self._index)
+        self._changed()
+        return Result(Status.OK)
+
+    def _partition_refusal(self, one: PartitionChange) -> Result | None:
+        topic = self._topics.get(one.topic)
+        if topic is None:
+            return _missing_topic(one.topic)
+        where = f"partition {one.partition} of topic {quoted(one.topic)}"
+        if not 0 <= one.partition < topic.partitions:
+            return Result(Status.NOT_FOUND, f"there is no {where}")
+        version = topic.versions[one.partition]
+        if one.version != version:
+            return Result(Status.CONFLICT, f"{where} has version {version}, not {one.version}")
+        problem = partition_problem(topic, one, self._nodes.may_hold)
+        return Result(Status.INVALID, f"{where}: {problem}") if problem else None
+
+    def _put_settings(self, c: PutClusterSettings) -> Result:
+        problem = settings_problem(c.settings, CLUSTER_SETTINGS)
         if problem:
             return Result(Status.INVALID, problem)
-        known = self._nodes.get(c.node)
-        if known is None and len(self._nodes) >= limits.NODES_MAX:
-            return _limit("nodes", limits.NODES_MAX)
-        if known is not None and c.incarnation < known.incarnation:
-            detail = (
-                f"node {quoted(c.node)} has since registered as incarnation {known.incarnation}"
-            )
-            return Result(Status.CONFLICT, detail)
-        info = NodeInfo(c.node, c.address, c.incarnation)
-        if info != known:
-            self._nodes[c.node] = info
+        if c.settings != self._settings:
+            self._settings = frozen(c.settings)
             self._changed()
-        return Result(Status.OK, created=known is None)
+        return Result(Status.OK)
 
     def _bump_epochs(self, c: BumpEpochs) -> Result:
-        if c.node not in self._nodes:
+        if not self._nodes.may_hold(c.node):
             return Result(Status.NOT_FOUND, f"node {quoted(c.node)} is not registered")
         for name, topic in self._topics.items():
-            if c.node in topic.leaders or NOBODY in topic.leaders:
-                self._topics[name] = _led_anew(topic, c.node)
+            self._topics[name] = led_anew(topic, c.node, self._index)
+            if self._topics[name] is not topic:
                 self._changed()
         return Result(Status.OK)
 
@@ -252,32 +342,30 @@ class ClusterState:
             self.clock_ms,
             self._version,
             self._next_topic_id,
-            [[n.node, n.address, n.incarnation] for n in self._nodes.values()],
-            [
-                [t.name, t.id, dict(t.settings), t.created_ms, t.leaders, t.epochs]
-                for t in self._topics.values()
-            ],
+            self._nodes.to_plain(),
+            [_plain_topic(topic) for topic in self._topics.values()],
             [
                 [g.topic, g.group, g.mode, dict(g.settings), g.created_ms]
                 for g in self._groups.values()
             ],
             self._sessions.to_plain(),
             self._schedules.to_plain(),
+            [self._voters.index, self._voters.names],
+            dict(self._settings),
         ]
 
     def restore(self, plain: list[Any]) -> None:
         """Become the state that `to_plain` described; raises ValueError for another version."""
         version, *rest = plain
-        if version not in {1, _IMAGE_VERSION}:
+        if version not in _EMPTY_SINCE:
             raise ValueError(f"state version {version}; this version reads 1 to {_IMAGE_VERSION}")
-        # Version 1 had no schedules.
-        schedules = rest.pop() if version > 1 else []
-        self.clock_ms, self._version, self._next_topic_id, nodes, topics, groups, sessions = rest
-        self._nodes = {n[0]: NodeInfo(*n) for n in nodes}
-        self._topics = {
-            name: TopicInfo(name, topic_id, frozen(s), ms, tuple(leaders), tuple(epochs))
-            for name, topic_id, s, ms, leaders, epochs in topics
-        }
+        rest += _EMPTY_SINCE[version]
+        self.clock_ms, self._version, self._next_topic_id, nodes, topics, groups, *rest = rest
+        sessions, schedules, (base, voters), cluster = rest
+        self._nodes = Nodes.from_plain(nodes)
+        self._topics = {topic[0]: _topic_from_plain(*topic) for topic in topics}
+        self._voters = Voters(base, tuple(voters))
+        self._settings = frozen(cluster)
         self._groups = {
             (topic, group): GroupInfo(topic, group, mode, frozen(s), ms)
             for topic, group, mode, s, ms in groups
@@ -305,13 +393,33 @@ def _existing_topic(topic: TopicInfo, asked: CreateTopic) -> Result:
     return Result(Status.CONFLICT, detail, id=topic.id)
 
 
-def _led_anew(topic: TopicInfo, node: str) -> TopicInfo:
-    ours = (node, NOBODY)
-    led = list(zip(topic.leaders, topic.epochs, strict=True))
-    return replace(
-        topic,
-        leaders=tuple(node if leader in ours else leader for leader, _ in led),
-        epochs=tuple(epoch + (leader in ours) for leader, epoch in led),
+def _plain_topic(t: TopicInfo) -> list[Any]:
+    columns = [t.leaders, t.epochs, t.replicas, t.isrs, t.versions]
+    return [t.name, t.id, dict(t.settings), t.created_ms, *columns]
+
+
+def _topic_from_plain(
+    name: str,
+    topic_id: int,
+    settings: dict[str, int],
+    created_ms: int,
+    leaders: list[str],
+    epochs: list[int],
+    *columns: list[Any],
+) -> TopicInfo:
+    # Up to image version 2 a partition was with its leader alone, and had no version.
+    alone = [[leader] if leader != NOBODY else [] for leader in leaders]
+    replicas, isrs, versions = columns or (alone, alone, [0] * len(leaders))
+    return TopicInfo(
+        name,
+        topic_id,
+        frozen(settings),
+        created_ms,
+        tuple(leaders),
+        tuple(epochs),
+        tuple(map(tuple, replicas)),
+        tuple(map(tuple, isrs)),
+        tuple(versions),
     )
 
 

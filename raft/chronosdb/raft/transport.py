@@ -18,6 +18,9 @@ class Transport(Protocol):
     def send(self, peer: str, message: Message, /) -> bool:
         """Queue a message without blocking; False if it is dropped, which Raft can bear."""
 
+    def has_room(self, peer: str, /) -> bool:
+        """Whether a large message may be queued now, or rather after those that wait already."""
+
 
 class NoPeers:
     """The transport of a cluster of one."""
@@ -25,3 +28,7 @@ class NoPeers:
     def send(self, peer: str, message: Message, /) -> bool:
         """Never called: there is nobody to send to."""
         raise AssertionError(f"a message to {peer}, though there are no peers: {message}")
+
+    def has_room(self, peer: str, /) -> bool:
+        """Never asked, for the same reason."""
+        raise AssertionError(f"room for {peer}, though there are no peers")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from chronosdb.raft.settings import Settings
 
@@ -11,9 +12,22 @@ from chronosdb.raft.settings import Settings
 NOBODY = ""
 
 
+class NodeState(StrEnum):
+    """What a node may do."""
+
+    #: Hold replicas, and lead.
+    ALIVE = "alive"
+    #: Not heard of, or not yet: it leads nothing and gets nothing new.
+    FENCED = "fenced"
+    #: Keeps what it has until it is moved, and gets nothing new.
+    DRAINING = "draining"
+    #: Removed. Its name is never accepted again.
+    LEFT = "left"
+
+
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """A topic. `leaders[p]` and `epochs[p]` are partition p's; an epoch only ever grows."""
+    """A topic. `leaders[p]`, `epochs[p]` and so on are partition p's."""
 
     name: str
     #: Never reused, also not by a later topic of the same name.
@@ -21,7 +35,14 @@ class TopicInfo:
     settings: Settings
     created_ms: int
     leaders: tuple[str, ...]
+    #: An epoch only ever grows; each names one leadership.
     epochs: tuple[int, ...]
+    #: Who holds it, the preferred leader first.
+    replicas: tuple[tuple[str, ...], ...]
+    #: Who of them has everything that is committed. Invariant: a leader is among them.
+    isrs: tuple[tuple[str, ...], ...]
+    #: Log index of the command that last changed it: the precondition of the next change.
+    versions: tuple[int, ...]
 
     @property
     def partitions(self) -> int:
@@ -42,11 +63,21 @@ class GroupInfo:
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """A registered node; `incarnation` tells its successive lives apart."""
+    """A node. What it has not said yet is empty."""
 
     node: str
+    #: Where clients reach it.
     address: str
+    #: Tells its successive lives apart: each is higher.
     incarnation: int
+    #: Where its peers reach it.
+    peer_address: str = ""
+    #: What it shares power and network with; empty if with nobody.
+    rack: str = ""
+    #: Names its data directory. Invariant: once said it never changes.
+    birth: str = ""
+    #: Invariant: LEFT is for good.
+    state: NodeState = NodeState.ALIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +108,8 @@ class ClusterView:
     #: Above the id of every topic that ever was.
     next_topic_id: int
     schedules: Mapping[str, ScheduleInfo]
+    #: Who votes since log entry `voters_base`; empty until a change of voters was applied.
+    voters: tuple[str, ...] = ()
+    voters_base: int = 0
+    #: Of the whole cluster.
+    settings: Settings = field(default_factory=dict)
