@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 #: A cluster of one has no heartbeats: ticks serve submissions, and an occasional compaction.
 _TICK_ALONE_S: Final = 60.0
 _TICK_S: Final = 0.05
-#: After the loop stood still for so long, what came in meanwhile is read before anything is judged.
+#: After the loop stood still for so long, what came in meanwhile is read before anyone is judged.
 _STALL_S: Final = 0.2
 _CATCH_UP_PASSES: Final = 8
 _SUBMIT_TIMEOUT_S: Final = 10.0
@@ -163,6 +163,7 @@ class Metadata:
             while True:
                 if trio.current_time() - last_s > tick_s + _STALL_S:
                     await _let_others_catch_up()
+                    self._replica.resume()
                 last_s = trio.current_time()
                 self._tick()
                 if self._replica.ready and not started:

@@ -95,7 +95,7 @@ class SetNodeState:
 
 @dataclass(frozen=True, slots=True)
 class RemoveNode:
-    """The name is never accepted again. `conflict` while it votes, or has replicas."""
+    """The name is never accepted again, known or not. `conflict` while it votes, or has replicas."""
 
     node: str
 

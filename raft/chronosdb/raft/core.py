@@ -262,6 +262,12 @@ class Core:
             request = {"type": "request_vote", "term": term, **empty}
             self._library.receive(peer, request)
 
+    def resume(self) -> None:
+        """Wait for the leader anew, as if it had been heard of just now."""
+        self._heard_at = self._clock()
+        if not self.is_leader and self.voters.names != (self._node_id,):
+            self._library.election_deadline_s = self._clock() + self._election_timeout_s()
+
     def _hold_election(self) -> None:
         """Ask before an election begins; who does not vote never begins one."""
         if self.is_leader:

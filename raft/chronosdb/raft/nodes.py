@@ -125,9 +125,8 @@ class Nodes:
         return self._put(replace(known, state=NodeState(c.state)))
 
     def _remove(self, c: RemoveNode, known: NodeInfo | None) -> Result:
-        if known is None:
-            return _missing(c.node)
-        return self._put(replace(known, state=NodeState.LEFT))
+        # Also one that is not known: a first voter may be gone for good before it ever enrolled.
+        return self._put(replace(known or NodeInfo(c.node, "", 0), state=NodeState.LEFT))
 
     def _put(self, info: NodeInfo) -> Result:
         known = self._nodes.get(info.node)

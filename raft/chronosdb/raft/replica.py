@@ -166,6 +166,10 @@ class Replica:
             self._fail(error)
         self._outcomes.tell()
 
+    def resume(self) -> None:
+        """The owner could not tick for a while: nobody's silence meanwhile proves anything."""
+        self._core.resume()
+
     def deliver(self, peer: str, message: Message) -> None:
         """Process a message from a peer; tick soon after.
 

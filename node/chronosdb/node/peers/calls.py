@@ -21,7 +21,7 @@ from chronosdb.node.reply import Reply
 #: Questions of one peer that are being answered at one time.
 _UNANSWERED_MAX: Final = 512
 
-_Number: TypeAlias = Annotated[int, Meta(ge=0, lt=2**63)]
+_Number: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class CallFailed(Exception):
