@@ -72,7 +72,7 @@ class Member:
             if self._metadata.is_leader is not led:
                 led = not led
                 say("leads" if led else "follows")
-            await trio.sleep(0.01)
+            await trio.sleep(0.05)
 
     async def _obey(self) -> None:
         async for line in trio.wrap_file(sys.stdin):

@@ -2,7 +2,7 @@
 
     python -m tests.raft.chaos --seeds 1000
 
-Checked all the time: one leader a term, and equal states at equal log positions. At the end, when
+Checked all the time: one leader a term, equal states at equal log positions, no way back. At the end, when
 everything is healed: all voters agree, what was acknowledged is there, what was refused is not.
 """
 
@@ -77,7 +77,10 @@ class World:
         self.seq = 0
         self.outcomes: dict[str, list[Outcome]] = defaultdict(list)
         self.leaders: dict[int, str] = {}
+        #: The state at each log position, as a checksum.
         self.states: dict[int, int] = {}
+        #: How far each life of a node has come.
+        self.applied: dict[Replica, int] = {}
         self.happened: Counter[str] = Counter()
         self.calm = False
         for name in self.first:
@@ -179,6 +182,11 @@ class World:
             first = self.leaders.setdefault(replica.term, name)
             assert first == name, f"term {replica.term} has two leaders: {first} and {name}"
         index = replica.applied_index
+        before = self.applied.get(replica, 0)
+        assert index >= before, f"{name} went back from entry {before} to {index}"
+        if index == before:
+            return
+        self.applied[replica] = index
         state = crc32(msgpack.packb(replica._state.to_plain()))
         known = self.states.setdefault(index, state)
         assert known == state, f"{name} differs at entry {index}"

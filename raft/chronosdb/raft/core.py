@@ -13,7 +13,6 @@ from chronosdb.raft import canvass, guards
 from chronosdb.raft.canvass import Canvass
 from chronosdb.raft.commands import ChangeVoters
 from chronosdb.raft.errors import (
-    BadMessageError,
     NotLeadingError,
     RaftError,
     RefusedError,
@@ -22,7 +21,6 @@ from chronosdb.raft.errors import (
 from chronosdb.raft.facades import JournalFacade, SnapshotFacade
 from chronosdb.raft.library import Library, Random
 from chronosdb.raft.membership import Membership
-from chronosdb.raft.messages import check
 from chronosdb.raft.options import Options
 from chronosdb.raft.result import Result
 from chronosdb.raft.snapshot import Snapshot
@@ -73,7 +71,7 @@ class Core:
         #: The voters that the library was told of last.
         self._told: Voters | None = None
         self._snapshots = SnapshotFacade(
-            store.snapshots, state, self._membership, transport.has_room
+            store.snapshots, store.journal, state, self._membership, transport.has_room
         )
         self._library = Library(
             state,
@@ -198,14 +196,8 @@ class Core:
         self._snapshots.cancel(peer)
         self._track()
 
-    def admit(self, peer: str, message: Message) -> None:
-        """Raise BadMessageError if a message must not be delivered; nothing has changed then."""
-        if peer not in self._connected and peer not in self.voters.names:
-            raise BadMessageError(f"{peer!r:.80} is no node of this cluster")
-        check(message)
-
     def deliver(self, peer: str, message: Message) -> None:
-        """Process an admitted message."""
+        """Process a message that was checked (`messages.check`)."""
         self._library.enter()
         if message["type"] in _OURS:
             self._deliver_ours(peer, message)

@@ -13,7 +13,7 @@ from chronosdb.raft.journal import Journal
 from chronosdb.raft.limits import SNAPSHOT_BYTES_MAX
 from chronosdb.raft.membership import Membership
 from chronosdb.raft.record import Entry
-from chronosdb.raft.snapshot import Snapshot, SnapshotFile
+from chronosdb.raft.snapshot import Snapshot, SnapshotFile, decode_snapshot
 from chronosdb.raft.state import ClusterState
 from chronosdb.raft.voters import Voters
 
@@ -91,11 +91,13 @@ class SnapshotFacade:
     def __init__(
         self,
         snapshots: SnapshotFile,
+        journal: Journal,
         state: ClusterState,
         membership: Membership,
         has_room: Callable[[str], bool],
     ) -> None:
         self._snapshots = snapshots
+        self._journal = journal
         self._state = state
         self._membership = membership
         self._has_room = has_room
@@ -168,11 +170,24 @@ class SnapshotFacade:
             return False
         image, self._incoming = bytes(self._incoming), None
         try:
-            self._snapshots.install(image)
+            snapshot = decode_snapshot(image, "the snapshot that a leader sent")
         except StorageDamagedError as error:
-            _log.error("ignored a snapshot that a leader sent: %s", error)
+            _log.error("ignored: %s", error)
             return False
+        if self._is_outdated(snapshot):
+            return False
+        self._snapshots.install(image)
         return True
+
+    def _is_outdated(self, snapshot: Snapshot) -> bool:
+        """G6: whether the log here goes on behind where the snapshot ends.
+
+        A leader sends it twice if this node's first complaint was still on its way. Installed then,
+        it would take back entries that this node has acknowledged since, and perhaps applied.
+        """
+        newest, journal = snapshot.newest, self._journal
+        covered = bool(journal.entries) and newest.idx < journal.first_index
+        return covered or journal.term_at(newest.idx) == newest.term
 
     def cancelTransmisstion(self, transmissionID: Any) -> None:
         self.cancel(transmissionID.id)

@@ -14,6 +14,7 @@ from chronosdb.raft.core import Core
 from chronosdb.raft.errors import MetadataFailedError, NotLeadingError, RefusedError
 from chronosdb.raft.library import Random
 from chronosdb.raft.limits import COMMAND_BYTES_MAX
+from chronosdb.raft.messages import check
 from chronosdb.raft.options import Options
 from chronosdb.raft.outcomes import OnResult, Outcomes
 from chronosdb.raft.state import ClusterState
@@ -171,13 +172,13 @@ class Replica:
         self._core.resume()
 
     def deliver(self, peer: str, message: Message) -> None:
-        """Process a message from a peer; tick soon after.
+        """Process a message from a peer; tick soon after. Who is one, the transport knows.
 
-        Raises BadMessageError, with nothing changed, if it is none or `peer` neither votes nor is
-        connected, and MetadataFailedError as `tick` does.
+        Raises BadMessageError, with nothing changed, if it is no message, and MetadataFailedError
+        as `tick` does.
         """
         self._raise_if_stopped()
-        self._core.admit(peer, message)
+        check(message)
         self._stirred = True
         try:
             self._core.deliver(peer, message)
