@@ -5,25 +5,44 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from chronosdb.raft import (
+    AdmitNode,
     AdvanceSchedules,
+    AlterPartitions,
     BumpEpochs,
+    ChangeVoters,
     Command,
     CreateTopic,
     DeleteGroup,
     DeleteSchedule,
     DeleteTopic,
+    EnrollNode,
     Noop,
+    PartitionChange,
     PauseSchedule,
+    PutClusterSettings,
     PutGroup,
     PutSchedule,
     RegisterNode,
+    RemoveNode,
     Request,
     ResumeSchedule,
+    SetNodeState,
 )
 
 _topics = st.sampled_from(["a", "b", "c.dlq", "", "..", "no/slash", "x" * 250])
 _groups = st.sampled_from(["g", "h", "white space"])
 _nodes = st.sampled_from(["n1", "n2", ""])
+_some_nodes = st.lists(_nodes, max_size=3).map(tuple)
+_partition_changes = st.builds(
+    PartitionChange,
+    _topics,
+    st.integers(-1, 5),
+    st.integers(-1, 60),
+    _nodes,
+    _some_nodes,
+    _some_nodes,
+    st.booleans(),
+)
 _schedules = st.sampled_from(["s", "t", "no/slash", "x" * 81])
 _marks = st.dictionaries(
     st.sampled_from([*(f"s/{n}" for n in range(1, 9)), "t/1", "s", "/", "t/x"]),
@@ -48,6 +67,18 @@ def commands() -> st.SearchStrategy[Command]:
         st.builds(DeleteGroup, _topics, _groups),
         st.builds(RegisterNode, _nodes, st.sampled_from(["h:1", "h:2", ""]), st.integers(-1, 3)),
         st.builds(BumpEpochs, _nodes),
+        st.builds(AdmitNode, _nodes, st.sampled_from(["h:1", ""]), st.sampled_from(["r1", ""])),
+        st.builds(EnrollNode, _nodes, st.just("h:1"), st.sampled_from(["x", "y", ""])),
+        st.builds(
+            SetNodeState,
+            _nodes,
+            st.integers(0, 3),
+            st.sampled_from(["alive", "fenced", "draining", "left"]),
+        ),
+        st.builds(RemoveNode, _nodes),
+        st.builds(ChangeVoters, _some_nodes, st.integers(0, 60)),
+        st.builds(AlterPartitions, st.lists(_partition_changes, max_size=3).map(tuple)),
+        st.builds(PutClusterSettings, _settings),
         st.builds(
             PutSchedule,
             _schedules,

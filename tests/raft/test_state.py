@@ -18,6 +18,7 @@ from chronosdb.raft import (
     DeleteTopic,
     NodeInfo,
     Noop,
+    PutClusterSettings,
     PutGroup,
     RegisterNode,
     Request,
@@ -206,16 +207,34 @@ def test_a_node_registers_moves_and_is_fenced_by_its_next_life() -> None:
 
 
 def test_partitions_are_spread_over_the_nodes() -> None:
-    """Round robin, starting at another node for each topic."""
+    """Each on as many as the topic wants; all in sync, the first leads."""
     m = Machine()
-    for node in ("n2", "n1"):
+    for node in ("n3", "n2", "n1"):
         m.do(RegisterNode(node, "h:1", 1))
-    m.do(CreateTopic("a", 3))
-    m.do(CreateTopic("b", 1))
+    m.do(CreateTopic("a", 60, {"replication": 2}))
+    topic = m.state.view.topics["a"]
+    assert set(topic.leaders) == {"n1", "n2", "n3"}
+    assert topic.epochs == (1,) * 60
+    assert all(len(set(nodes)) == 2 for nodes in topic.replicas)
+    assert topic.leaders == tuple(nodes[0] for nodes in topic.replicas)
+    assert topic.isrs == topic.replicas
+    assert topic.versions == (m.index,) * 60
+
+
+def test_the_cluster_says_how_many_copies_a_topic_has_that_does_not() -> None:
+    """Its own setting goes before; more than there are nodes cannot be had."""
+    m = Machine()
+    for node in ("n1", "n2"):
+        m.do(RegisterNode(node, "h:1", 1))
+    assert m.do(PutClusterSettings({"replication": 2})).ok
+    m.do(CreateTopic("a", 1))
+    m.do(CreateTopic("b", 1, {"replication": 1}))
+    m.do(CreateTopic("c", 1, {"replication": 7}))
     topics = m.state.view.topics
-    assert topics["a"].leaders == ("n2", "n1", "n2")
-    assert topics["b"].leaders == ("n1",)
-    assert topics["a"].epochs == (1, 1, 1)
+    assert [len(topics[name].replicas[0]) for name in "abc"] == [2, 1, 2]
+    assert m.state.view.settings == {"replication": 2}
+    assert m.do(PutClusterSettings({"replication": 8})).status is Status.INVALID
+    assert m.do(PutClusterSettings({"colour": 1})).status is Status.INVALID
 
 
 def test_a_bump_raises_the_epochs_a_node_leads_and_takes_what_nobody_leads() -> None:
@@ -225,14 +244,13 @@ def test_a_bump_raises_the_epochs_a_node_leads_and_takes_what_nobody_leads() -> 
     assert m.state.view.topics["early"].leaders == (NOBODY,)
     for node in ("n1", "n2"):
         m.do(RegisterNode(node, "h:1", 1))
-    m.do(CreateTopic("both", 2))
+    m.do(CreateTopic("both", 20))
     assert m.do(BumpEpochs("n1")).ok
     topics = m.state.view.topics
     assert (topics["early"].leaders, topics["early"].epochs) == (("n1",), (2,))
-    assert dict(zip(topics["both"].leaders, topics["both"].epochs, strict=True)) == {
-        "n1": 2,
-        "n2": 1,
-    }
+    assert topics["early"].replicas == topics["early"].isrs == (("n1",),)
+    both = topics["both"]
+    assert set(zip(both.leaders, both.epochs, strict=True)) == {("n1", 2), ("n2", 1)}
     assert m.do(BumpEpochs("n9")).status is Status.NOT_FOUND
 
 

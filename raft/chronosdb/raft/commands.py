@@ -203,6 +203,7 @@ ScheduleCommand: TypeAlias = (
     PutSchedule | PauseSchedule | ResumeSchedule | DeleteSchedule | AdvanceSchedules
 )
 NodeCommand: TypeAlias = RegisterNode | AdmitNode | EnrollNode | SetNodeState | RemoveNode
+NODE_COMMANDS = (RegisterNode, AdmitNode, EnrollNode, SetNodeState, RemoveNode)
 Command: TypeAlias = (
     CreateTopic
     | DeleteTopic

@@ -50,7 +50,7 @@ class Nodes:
         known = self._nodes.get(node)
         return known is not None and known.state is not NodeState.LEFT
 
-    def apply(self, command: NodeCommand) -> Result:
+    def apply(self, command: NodeCommand) -> Result:  # noqa: PLR0911 - one per command
         """Apply one command. Whether a node can be spared is the caller's to judge."""
         problem = name_problem("node", command.node)
         if problem:

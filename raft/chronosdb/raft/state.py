@@ -8,13 +8,14 @@ and shared with the view; only the dictionaries that hold them change.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from chronosdb.raft import limits
 from chronosdb.raft.commands import (
-    AdmitNode,
+    NODE_COMMANDS,
     AlterPartitions,
     BumpEpochs,
     ChangeVoters,
@@ -22,18 +23,15 @@ from chronosdb.raft.commands import (
     CreateTopic,
     DeleteGroup,
     DeleteTopic,
-    EnrollNode,
     NodeCommand,
     Noop,
     PartitionChange,
     PutClusterSettings,
     PutGroup,
     PutSchedule,
-    RegisterNode,
     RemoveNode,
     Request,
     ScheduleCommand,
-    SetNodeState,
     decode,
 )
 from chronosdb.raft.errors import UnsupportedCommandError
@@ -88,6 +86,19 @@ class ClusterState:
         #: Invariant: the topic of each is in `_topics`.
         self._schedules = Schedules()
         self._sessions = Sessions()
+        #: By command; whatever is not in here is about schedules.
+        self._appliers: dict[type, Callable[[Any], Result]] = {
+            CreateTopic: self._create_topic,
+            DeleteTopic: self._delete_topic,
+            PutGroup: self._put_group,
+            DeleteGroup: self._delete_group,
+            **dict.fromkeys(NODE_COMMANDS, self._change_nodes),
+            ChangeVoters: self._change_voters,
+            AlterPartitions: self._alter_partitions,
+            PutClusterSettings: self._put_settings,
+            BumpEpochs: self._bump_epochs,
+            Noop: lambda _: Result(Status.OK),
+        }
         #: Derived from the above; None when it has to be built again.
         self._view: ClusterView | None = None
 
@@ -137,30 +148,8 @@ class ClusterState:
         self._sessions.remember(request.client_id, request.seq, result)
         return result
 
-    def _dispatch(self, command: Command) -> Result:  # noqa: PLR0911 - one per command
-        match command:
-            case CreateTopic():
-                return self._create_topic(command)
-            case DeleteTopic():
-                return self._delete_topic(command)
-            case PutGroup():
-                return self._put_group(command)
-            case DeleteGroup():
-                return self._delete_group(command)
-            case RegisterNode() | AdmitNode() | EnrollNode() | SetNodeState() | RemoveNode():
-                return self._change_nodes(command)
-            case ChangeVoters():
-                return self._change_voters(command)
-            case AlterPartitions():
-                return self._alter_partitions(command)
-            case PutClusterSettings():
-                return self._put_settings(command)
-            case BumpEpochs():
-                return self._bump_epochs(command)
-            case Noop():
-                return Result(Status.OK)
-            case _:
-                return self._change_schedules(command)
+    def _dispatch(self, command: Command) -> Result:
+        return self._appliers.get(type(command), self._change_schedules)(command)
 
     def _create_topic(self, c: CreateTopic) -> Result:
         problem = (
@@ -363,7 +352,7 @@ class ClusterState:
         self.clock_ms, self._version, self._next_topic_id, nodes, topics, groups, *rest = rest
         sessions, schedules, (base, voters), cluster = rest
         self._nodes = Nodes.from_plain(nodes)
-        self._topics = {topic[0]: _topic_from_plain(*topic) for topic in topics}
+        self._topics = {topic[0]: _topic_from_plain(topic) for topic in topics}
         self._voters = Voters(base, tuple(voters))
         self._settings = frozen(cluster)
         self._groups = {
@@ -398,15 +387,8 @@ def _plain_topic(t: TopicInfo) -> list[Any]:
     return [t.name, t.id, dict(t.settings), t.created_ms, *columns]
 
 
-def _topic_from_plain(
-    name: str,
-    topic_id: int,
-    settings: dict[str, int],
-    created_ms: int,
-    leaders: list[str],
-    epochs: list[int],
-    *columns: list[Any],
-) -> TopicInfo:
+def _topic_from_plain(plain: list[Any]) -> TopicInfo:
+    name, topic_id, settings, created_ms, leaders, epochs, *columns = plain
     # Up to image version 2 a partition was with its leader alone, and had no version.
     alone = [[leader] if leader != NOBODY else [] for leader in leaders]
     replicas, isrs, versions = columns or (alone, alone, [0] * len(leaders))

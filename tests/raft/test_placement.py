@@ -1,0 +1,78 @@
+"""Rendezvous placement: even, over racks, and nothing moves that need not."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chronosdb.raft.placement import place
+
+_racks = st.dictionaries(
+    st.sampled_from([f"n{n}" for n in range(9)]),
+    st.sampled_from(["", "r1", "r2", "r3"]),
+    min_size=1,
+)
+_partitions = st.tuples(st.integers(1, 50), st.integers(0, 50))
+
+
+GOLDEN = [("n4", "n1", "n3"), ("n3", "n4", "n1"), ("n1", "n4", "n3"), ("n2", "n4", "n3")]
+
+
+@given(_racks, _partitions, st.integers(1, 5))
+def test_it_gives_as_many_different_nodes_as_it_can(
+    racks: dict[str, str], where: tuple[int, int], replicas: int
+) -> None:
+    """The same ones however the nodes are listed."""
+    placed = place(*where, racks, replicas)
+    assert len(set(placed)) == len(placed) == min(replicas, len(racks))
+    assert set(placed) <= racks.keys()
+    assert placed == place(*where, dict(reversed(racks.items())), replicas)
+
+
+@given(_racks, _partitions, st.integers(1, 5))
+def test_racks_are_used_evenly(
+    racks: dict[str, str], where: tuple[int, int], replicas: int
+) -> None:
+    """No rack has two more than one that still has nodes to give."""
+    placed = place(*where, racks, replicas)
+    used = Counter(racks[node] or node for node in placed)
+    there = Counter(rack or node for node, rack in racks.items())
+    for rack, count in there.items():
+        if used[rack] < count:
+            assert max(used.values()) <= used[rack] + 1
+
+
+@given(_racks, _partitions, st.integers(1, 5), st.data())
+def test_a_node_that_goes_moves_only_what_it_held(
+    racks: dict[str, str], where: tuple[int, int], replicas: int, data: st.DataObject
+) -> None:
+    """And of that, one replica; read backwards: a node that comes."""
+    gone = data.draw(st.sampled_from(sorted(racks)))
+    before = set(place(*where, racks, replicas))
+    after = set(place(*where, {n: r for n, r in racks.items() if n != gone}, replicas))
+    assert len(after - before) <= (gone in before)
+    assert before - after <= {gone}
+
+
+@given(_racks, _partitions, st.integers(1, 4))
+def test_one_replica_more_keeps_those_there_are(
+    racks: dict[str, str], where: tuple[int, int], replicas: int
+) -> None:
+    """The preferred leader too."""
+    fewer = place(*where, racks, replicas)
+    assert place(*where, racks, replicas + 1)[: len(fewer)] == fewer
+
+
+def test_leaders_are_spread_evenly() -> None:
+    """Within what chance allows for 3,000 partitions on five nodes."""
+    racks = {f"n{n}": "" for n in range(5)}
+    leaders = Counter(place(t, p, racks, 3)[0] for t in range(30) for p in range(100))
+    assert all(500 < count < 700 for count in leaders.values())
+
+
+def test_the_rule_is_what_it_was() -> None:
+    """Every replica of every version must place alike: these are golden."""
+    racks = {"n1": "r1", "n2": "r1", "n3": "r2", "n4": ""}
+    assert [place(7, p, racks, 3) for p in range(4)] == GOLDEN
