@@ -17,12 +17,11 @@ import time
 
 import trio
 
-from chronosdb.node.environment import Environment
+from chronosdb.node.environment import Environment, TcpNetwork
 from chronosdb.node.metadata import Cluster, Metadata
 from chronosdb.node.peers.calls import Calls
 from chronosdb.node.peers.charter import read_charter, write_charter
 from chronosdb.node.peers.handshake import Self
-from chronosdb.node.peers.network import TcpPeerNetwork
 from chronosdb.node.peers.peers import Peers
 from chronosdb.node.peers.secret import check_secret
 from chronosdb.raft import CreateTopic, Noop
@@ -120,7 +119,7 @@ async def main(directory: str, name: str, port: int, others: dict[str, str]) -> 
     charter = read_charter(env.disk, path)
     assert charter is not None
     check_secret(HOST, SECRET)
-    network = TcpPeerNetwork()
+    network = TcpNetwork()
     peers = Peers(Self(charter.cluster_id, name, charter.birth, SECRET), network, env.random)
     listeners = await network.listen(HOST, port)
     cluster = Cluster(charter, peers, Calls(peers, env.random), listeners)

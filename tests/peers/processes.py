@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 
@@ -38,7 +39,6 @@ class Process:
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if "QUIET" in os.environ else None,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
             text=True,
@@ -60,8 +60,9 @@ class Process:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait()
         self._reader.join()
+        with self._process, suppress(BrokenPipeError):
+            pass  # Closes the pipes, and waits.
 
     def answer(self, timeout_s: float = 30.0) -> str:
         try:
@@ -98,6 +99,9 @@ class Processes:
             (directory / name).mkdir()
             self.start(name)
         self.wait(lambda: all(p.is_ready.is_set() for p in self.running.values()))
+
+    def port(self, name: str) -> int:
+        return self._ports[name]
 
     def start(self, name: str) -> Process:
         self.running[name] = Process(self._directory / name, name, self._ports)

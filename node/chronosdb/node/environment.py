@@ -73,6 +73,10 @@ class TcpNetwork:
         """See `Network.listen`."""
         return await trio.open_tcp_listeners(port, host=host)
 
+    async def open_stream(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+        """See `peers.network.PeerNetwork.open_stream`."""
+        return await trio.open_tcp_stream(host, port)
+
 
 def _open_level_kv(path: str, write_buffer_bytes: int) -> KeyValue:
     store = LevelKV.open_or_rebuild(path, write_buffer_bytes=write_buffer_bytes)

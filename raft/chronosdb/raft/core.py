@@ -62,6 +62,8 @@ class Core:
         self._canvass = Canvass()
         #: When a leader was last heard of. A node that starts waits as if one had been just now.
         self._heard_at = clock()
+        #: When silence was last forgiven, since this node itself had been standing still.
+        self._resumed_at = -inf
         #: Peers that messages have a chance to reach.
         self._connected: set[str] = set()
         if store.recovered is not None:
@@ -255,10 +257,16 @@ class Core:
             self._library.receive(peer, request)
 
     def resume(self) -> None:
-        """Wait for the leader anew, as if it had been heard of just now."""
-        self._heard_at = self._clock()
-        if not self.is_leader and self.voters.names != (self._node_id,):
-            self._library.election_deadline_s = self._clock() + self._election_timeout_s()
+        """Wait for the leader anew, as if it had been heard of just now.
+
+        Not twice in one election timeout: a node whose every tick comes late must elect, too.
+        """
+        now_s = self._clock()
+        alone = self.voters.names == (self._node_id,)
+        if self.is_leader or alone or now_s - self._resumed_at < self._options.election_max_s:
+            return
+        self._resumed_at = self._heard_at = now_s
+        self._library.election_deadline_s = now_s + self._election_timeout_s()
 
     def _hold_election(self) -> None:
         """Ask before an election begins; who does not vote never begins one."""

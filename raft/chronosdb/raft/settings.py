@@ -37,7 +37,7 @@ GROUP_SETTINGS: Mapping[str, Bounds] = MappingProxyType(
 TOPIC_SETTINGS: Mapping[str, Bounds] = MappingProxyType(
     {
         **GROUP_SETTINGS,
-        "replication": Bounds(1, REPLICAS_MAX),
+        "replication": Bounds(1, 7),
         "dedup_window_ms": Bounds(0),
         "retention_ms": Bounds(1),
         "retention_bytes": Bounds(1),

@@ -7,13 +7,13 @@ must be safe to ask again. Whoever asks sets the deadline.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from random import Random  # noqa: TID251 - the type; the object comes from the Environment
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
 import trio
 from msgspec import Meta
 
+from chronosdb.node.peers.chance import Chance
 from chronosdb.node.peers.frames import BadFrame, Channel
 from chronosdb.node.peers.peers import Peers
 from chronosdb.node.reply import Reply
@@ -49,7 +49,7 @@ _DECODER: msgspec.msgpack.Decoder[_Question | _Answer] = msgspec.msgpack.Decoder
 class Calls:
     """Asks peers, and answers them."""
 
-    def __init__(self, peers: Peers, random: Random) -> None:
+    def __init__(self, peers: Peers, random: Chance) -> None:
         self._peers = peers
         self._methods: dict[str, Method] = {}
         # Answers to an earlier life of this node must not look like answers to this one.

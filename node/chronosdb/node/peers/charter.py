@@ -7,12 +7,12 @@ that the log goes before it. A directory without one is a cluster of one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from random import Random  # noqa: TID251 - the type; the object comes from the Environment
 from typing import Final
 
 import msgspec
 
 from chronosdb.node.configuration.settings import ConfigError
+from chronosdb.node.peers.chance import Chance
 from chronosdb.wal import Disk
 
 _FORMAT: Final = 1
@@ -38,7 +38,7 @@ class Charter(msgspec.Struct, frozen=True):
 def write_charter(
     disk: Disk,
     path: str,
-    random: Random,
+    random: Chance,
     *,
     cluster_id: str,
     node_id: str,

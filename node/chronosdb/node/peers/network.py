@@ -1,4 +1,4 @@
-"""The network as peers use it: what the node has, and connections of its own."""
+"""The network as peers use it: a node also dials. The real one is `environment.TcpNetwork`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 import trio
 
-from chronosdb.node.environment import Network, TcpNetwork
+from chronosdb.node.environment import Network
 
 
 class PeerNetwork(Network, Protocol):
@@ -15,14 +15,6 @@ class PeerNetwork(Network, Protocol):
     async def open_stream(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
         """Raises OSError when nobody answers there."""
         ...
-
-
-class TcpPeerNetwork(TcpNetwork):
-    """Real sockets."""
-
-    async def open_stream(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
-        """See `PeerNetwork.open_stream`."""
-        return await trio.open_tcp_stream(host, port)  # noqa: TID251 - the seam itself
 
 
 def split_address(address: str) -> tuple[str, int]:

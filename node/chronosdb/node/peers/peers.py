@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from random import Random  # noqa: TID251 - the type; the object comes from the Environment
 
 import trio
 
+from chronosdb.node.peers.chance import Chance
 from chronosdb.node.peers.handshake import Refusal, Refused, Self
 from chronosdb.node.peers.link import Link, LinkOwner
 from chronosdb.node.peers.listener import Handler, Listener, ListenerOwner, Listeners
@@ -24,7 +24,7 @@ class Expelled(Exception):
 class Peers:
     """The node's side of the cluster's connections."""
 
-    def __init__(self, me: Self, network: PeerNetwork, random: Random) -> None:
+    def __init__(self, me: Self, network: PeerNetwork, random: Chance) -> None:
         self._roster = Roster({})
         self._links: dict[str, tuple[Link, trio.CancelScope]] = {}
         self._nursery: trio.Nursery | None = None
