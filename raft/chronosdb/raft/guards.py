@@ -2,7 +2,8 @@
 
 Pure functions over messages, numbered as in README.md: each names the fault it makes harmless.
 (G3, forwarded commands, is cut off in `messages.py` and `core.py`; G5, a leader that spins while
-a snapshot is written, cannot happen: ours are written at once.)
+a snapshot is written, cannot happen: ours are written at once; G6, a snapshot that comes late, is
+met in `facades.py`.)
 """
 
 from __future__ import annotations
