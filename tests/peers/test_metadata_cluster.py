@@ -124,6 +124,22 @@ async def test_readers_share_barriers(autojump_clock: MockClock) -> None:
         assert leader.metadata._replica.applied_index - before <= 2
 
 
+async def test_a_burst_of_commands_waits_its_turn(autojump_clock: MockClock) -> None:
+    """However many there are: no answer is forgotten before its request has it."""
+    async with world(autojump_clock, "a", "b", "c") as cluster:
+        follower = next(m for m in cluster.running if not m.metadata.is_leader)
+        created = []
+
+        async def create(n: int) -> None:
+            result = await follower.metadata.submit(CreateTopic(f"t{n}", 1))
+            created.append(result.created)
+
+        async with trio.open_nursery() as nursery:
+            for n in range(1_000):
+                nursery.start_soon(create, n)
+        assert created == [True] * 1_000
+
+
 async def test_leadership_can_be_transferred(autojump_clock: MockClock) -> None:
     """Asked of any node, within a second."""
     async with world(autojump_clock, "a", "b", "c") as cluster:

@@ -1,4 +1,4 @@
-"""Replicas through random misfortune, by seed: cuts, losses, crashes, stalls, changes of voters.
+"""Replicas through random misfortune, by seed: cuts, power cuts, stalls, changes of voters.
 
     python -m tests.raft.chaos --seeds 1000
 
@@ -25,6 +25,7 @@ from chronosdb.raft import (
     ChangeVoters,
     CreateTopic,
     Message,
+    MetadataFailedError,
     Options,
     Outcome,
     RefusedError,
@@ -126,6 +127,17 @@ class World:
             self.disconnect(other, name)
             self.epoch[name, other] += 1
 
+    def lose_power(self, name: str) -> None:
+        """The disk failed in the middle of something: what was sent before is on its way."""
+        assert self.disks[name].calls >= (self.disks[name]._fail_at or 0) > 0, "failed by itself"
+        self.happened["power lost within a call"] += 1
+        self.crash(name)
+        self.at(self.rng.uniform(0.1, 2.0), lambda: self.boot_again(name))
+
+    def boot_again(self, name: str) -> None:
+        if name not in self.replicas:
+            self.boot(name)
+
     def connect(self, sender: str, peer: str) -> None:
         if (sender, peer) not in self.cut and {sender, peer} <= self.replicas.keys():
             self.epoch[sender, peer] += 1
@@ -159,12 +171,14 @@ class World:
             later_s = self.stalled[peer] - self.now_s + 1e-9
             self.at(later_s, partial(self.deliver, pair, epoch, blob))
             return
-        if sender in replica.view.nodes or sender in self.disks:
+        try:
             replica.deliver(sender, msgpack.unpackb(blob))
             self.look(peer, replica)
             if replica.wants_tick_soon:
                 replica.tick()
                 self.look(peer, replica)
+        except MetadataFailedError:
+            self.lose_power(peer)
 
     def tick(self, name: str, replica: Replica) -> None:
         if self.replicas.get(name) is not replica:
@@ -172,8 +186,11 @@ class World:
         if self.stalled.get(name, 0.0) <= self.now_s:
             if self.stalled.pop(name, None) is not None:
                 replica.resume()
-            replica.tick()
-            self.look(name, replica)
+            try:
+                replica.tick()
+                self.look(name, replica)
+            except MetadataFailedError:
+                self.lose_power(name)
         self.at(TICK_S, partial(self.tick, name, replica))
 
     def look(self, name: str, replica: Replica) -> None:
@@ -216,15 +233,18 @@ class Nemesis:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        #: Half of the lives are hasty: change follows upon change before the last is committed.
+        self.is_hasty = world.rng.random() < 0.5
         self.deeds = [
             (6, self.cut_one_way),
             (6, self.cut_off),
             (10, self.heal),
             (8, self.crash_one),
             (1, self.crash_all),
+            (8, self.cut_power),
             (4, self.stall),
             (4, self.reset),
-            (10, self.change_voters),
+            (60 if self.is_hasty else 10, self.change_voters),
             (4, self.transfer),
             (3, self.join),
         ]
@@ -250,7 +270,7 @@ class Nemesis:
         deed = world.rng.choices(deeds, weights)[0]
         if deed():
             world.happened[deed.__name__] += 1
-        world.at(world.rng.uniform(0.1, 2.0), self.strike)
+        world.at(world.rng.uniform(0.02, 0.3 if self.is_hasty else 2.0), self.strike)
 
     def cut_one_way(self) -> bool:
         a, b = self.world.rng.sample(sorted(self.world.disks), 2)
@@ -291,7 +311,17 @@ class Nemesis:
     def crash(self, name: str, down_s: float) -> None:
         world = self.world
         world.crash(name)
-        world.at(down_s, lambda: None if name in world.replicas else world.boot(name))
+        world.at(down_s, lambda: world.boot_again(name))
+
+    def cut_power(self) -> bool:
+        """At one of the next calls to some disks, with a torn write."""
+        world = self.world
+        for name in sorted(world.replicas):
+            if world.rng.random() < 0.5:
+                disk = world.disks[name]
+                disk._fail_at = disk.calls + world.rng.randrange(1, 8)
+                disk._landed = world.rng.randrange(0, 60)
+        return True
 
     def stall(self) -> bool:
         world = self.world
@@ -358,6 +388,8 @@ def run(seed: int, voters: int = 3) -> World:
     world.run(SECONDS)
     world.calm = True
     nemesis.heal()
+    for disk in world.disks.values():
+        disk._fail_at = None
     for name in sorted(world.disks.keys() - world.replicas.keys()):
         world.boot(name)
     world.run(SECONDS + 40.0)

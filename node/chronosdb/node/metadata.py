@@ -16,12 +16,13 @@ from chronosdb.node import faults
 from chronosdb.node.clock import Signal
 from chronosdb.node.environment import Environment
 from chronosdb.node.peers import forwarding
+from chronosdb.node.peers.barriers import Barriers
 from chronosdb.node.peers.calls import CallFailed, Calls
 from chronosdb.node.peers.charter import Charter
 from chronosdb.node.peers.listener import Listeners
 from chronosdb.node.peers.peers import Expelled, Peers
 from chronosdb.node.peers.raft_channel import RaftChannel
-from chronosdb.node.peers.roster import Member
+from chronosdb.node.peers.roster import members_of
 from chronosdb.node.reply import Reply
 from chronosdb.raft import (
     ChangeVoters,
@@ -29,7 +30,6 @@ from chronosdb.raft import (
     Command,
     EnrollNode,
     Message,
-    NodeState,
     Noop,
     NotLeadingError,
     Options,
@@ -58,6 +58,8 @@ _SUBMIT_TIMEOUT_S: Final = 10.0
 _ATTEMPT_S: Final = 3.0
 _RETRY_MIN_S: Final = 0.02
 _RETRY_MAX_S: Final = 0.3
+#: Requests from the oldest open one on; the metadata remembers answers to so many, for retries.
+_WINDOW: Final = Options().in_flight_max // 2
 #: Free disk space below which clients may change nothing: the replica's own writes must not fail.
 _SPARE_BYTES: Final = 1024 * 1024
 
@@ -95,9 +97,10 @@ class Metadata:
         self._founding = False
         #: The view that the peers were told of last.
         self._known: ClusterView | None = None
-        #: Readers who wait for the barrier that has not begun yet.
-        self._next_barrier: _Barrier | None = None
-        self._barrier_runs = trio.Lock()
+        self._barriers = Barriers(lambda: self.submit(Noop()))
+        #: Sequence numbers of requests without an outcome, in order.
+        self._unanswered: dict[int, None] = {}
+        self._answered = trio.Event()
 
     def _open(self, cluster: Cluster | None) -> Replica:
         env = self._env
@@ -201,31 +204,28 @@ class Metadata:
         Raises:
             ChronosError: it was refused, or its outcome is not known in time.
         """
-        request = self._request(command)
         with trio.move_on_after(_SUBMIT_TIMEOUT_S):
-            return faults.check(_result(await self._outcome_of(request)))
+            await self._turn()
+            request = self._request(command)
+            self._unanswered[request.seq] = None
+            try:
+                return faults.check(_result(await self._outcome_of(request)))
+            finally:
+                del self._unanswered[request.seq]
+                self._answered.set()
+                self._answered = trio.Event()
         raise Timeout(f"the metadata did not answer within {_SUBMIT_TIMEOUT_S} s")
 
     async def read(self) -> ClusterView:
         """A view that shows everything committed before this was called, on any node.
 
-        Readers share barriers: whoever comes while one is under way waits for the next.
+        Readers share the log entry that this costs.
 
         Raises:
             ChronosError: no leader was reached in time.
         """
-        while True:
-            barrier = self._next_barrier
-            if barrier is None:
-                self._next_barrier = barrier = _Barrier()
-                await self._pass(barrier)
-            else:
-                await barrier.done.wait()
-            if barrier.passed:
-                return self.view
-            if barrier.error is not None:
-                raise type(barrier.error)(barrier.error.message)
-            # Whoever sent it was cancelled: send another.
+        await self._barriers.pass_one()
+        return self.view
 
     async def change_voters(self, *, add: str = "", remove: str = "") -> Result:
         """Give a node a vote, once it is level, or take one. A leader must be relieved first.
@@ -265,6 +265,11 @@ class Metadata:
                 except CallFailed as error:
                     logger.debug("transfer: %s", error)
         await trio.sleep(_RETRY_MIN_S)
+
+    async def _turn(self) -> None:
+        """Wait while a request is open that is so old that its answer might be forgotten."""
+        while self._unanswered and self._seq - next(iter(self._unanswered)) >= _WINDOW:
+            await self._answered.wait()
 
     def _request(self, command: Command) -> Request:
         self._seq += 1
@@ -325,19 +330,6 @@ class Metadata:
         self._wake.set()
         return b""
 
-    async def _pass(self, barrier: _Barrier) -> None:
-        try:
-            async with self._barrier_runs:
-                self._next_barrier = None
-                await self.submit(Noop())
-                barrier.passed = True
-        except ChronosError as error:
-            barrier.error = error
-        finally:
-            if self._next_barrier is barrier:
-                self._next_barrier = None
-            barrier.done.set()
-
     def _found(self) -> None:
         """The first leader writes down who the voters are: nodes that join later need to know."""
         replica = self._replica
@@ -365,11 +357,7 @@ class Metadata:
     def _tell_peers(self) -> None:
         assert self._cluster is not None
         self._known = view = self._replica.view
-        first = self._cluster.charter.peers
-        members = {name: Member(address) for name, address in first.items()}
-        for name, info in view.nodes.items():
-            address = info.peer_address or first.get(name, "")
-            members[name] = Member(address, info.birth, removed=info.state is NodeState.LEFT)
+        members = members_of(self._cluster.charter.peers, view.nodes)
         me = members.pop(self._node_id, None)
         if me is not None and me.removed:
             raise Expelled(f"node {self._node_id} was removed from the cluster for good")
@@ -387,15 +375,6 @@ class Metadata:
     def _peer_down(self, peer: str) -> None:
         self._replica.disconnected(peer)
         self._wake.set()
-
-
-class _Barrier:
-    """A no-op for all who began to read before it was sent."""
-
-    def __init__(self) -> None:
-        self.done = trio.Event()
-        self.passed = False
-        self.error: ChronosError | None = None
 
 
 async def _let_others_catch_up() -> None:

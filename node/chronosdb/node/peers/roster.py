@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chronosdb.node.peers.handshake import Refusal
+from chronosdb.raft import NodeInfo, NodeState
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +39,12 @@ class Roster:
                 " under another name"
             )
         return None
+
+
+def members_of(first: Mapping[str, str], nodes: Mapping[str, NodeInfo]) -> dict[str, Member]:
+    """All nodes: those that this one was set up with (name → address), and what the metadata says."""
+    members = {name: Member(address) for name, address in first.items()}
+    for name, node in nodes.items():
+        address = node.peer_address or first.get(name, "")
+        members[name] = Member(address, node.birth, removed=node.state is NodeState.LEFT)
+    return members
