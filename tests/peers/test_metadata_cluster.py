@@ -182,6 +182,33 @@ async def test_a_node_joins_votes_and_the_old_ones_can_go(autojump_clock: MockCl
         assert view.voters == ("d", "e", "f")
         assert "t" in view.topics
         assert view.nodes["a"].state is NodeState.LEFT
+        # None of them was there when another of them was set up; yet all can start at once.
+        for machine in cluster.running:
+            await machine.crash()
+        await cluster.start()
+        assert "t" in (await cluster["d"].metadata.read()).topics
+
+
+async def test_a_cluster_of_one_grows_to_three_and_shrinks_again(
+    autojump_clock: MockClock,
+) -> None:
+    """What it had is on all; then any one may die, and the last one is enough for itself."""
+    async with world(autojump_clock, "a") as cluster:
+        await cluster["a"].metadata.submit(CreateTopic("t", 1))
+        await _join(cluster, "b")
+        await _join(cluster, "c")
+        await cluster["a"].crash()
+        assert (await cluster["b"].metadata.submit(CreateTopic("u", 1))).created
+        await cluster.start()
+        for machine in cluster.running:
+            assert set((await machine.metadata.read()).topics) == {"t", "u"}
+        await cluster["c"].metadata.transfer("c")
+        for name in ("a", "b"):
+            await cluster["c"].metadata.change_voters(remove=name)
+            await cluster["c"].metadata.submit(RemoveNode(name))
+            await trio.sleep(2)
+            del cluster.machines[name]
+        assert (await cluster["c"].metadata.submit(CreateTopic("v", 1))).created
 
 
 async def test_a_removed_node_that_starts_again_is_told(autojump_clock: MockClock) -> None:

@@ -7,7 +7,9 @@ import pytest
 from chronosdb.node.configuration.settings import ConfigError
 from chronosdb.node.peers.charter import Charter, read_charter, write_charter
 from chronosdb.node.peers.network import split_address
+from chronosdb.node.peers.roster import Member, members_of, read_roster, write_roster
 from chronosdb.node.peers.secret import check_secret
+from chronosdb.raft import NodeInfo, NodeState
 from chronosdb.testing.chance import Random
 from chronosdb.testing.memory_disk import MemoryDisk
 
@@ -57,14 +59,43 @@ def test_a_charter_that_cannot_work_is_refused(
     assert read_charter(disk, "/d/charter") is None
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"format": 9}'])
-def test_a_damaged_charter_is_no_cluster_of_one(data: bytes) -> None:
-    """It is refused, by its path."""
+def test_a_roster_survives_a_power_cut() -> None:
+    """A node must know after a restart whom to let in."""
     disk = MemoryDisk()
     disk.mkdir("/d")
-    disk.write_file_atomic("/d/charter", data)
-    with pytest.raises(ConfigError, match="/d/charter"):
-        read_charter(disk, "/d/charter")
+    assert read_roster(disk, "/d/roster") == {}
+    members = {"b": Member("b:1", "x"), "c": Member("c:1", "y", removed=True)}
+    write_roster(disk, "/d/roster", members)
+    disk.crash()
+    assert read_roster(disk, "/d/roster") == members
+
+
+def test_the_metadata_goes_before_what_was_known() -> None:
+    """What it does not say stays."""
+    known = {"b": Member("b:1"), "c": Member("c:1", "old")}
+    nodes = {
+        "b": NodeInfo("b", "", 0, "b:2", birth="x"),
+        "c": NodeInfo("c", "", 0, state=NodeState.LEFT),
+        "d": NodeInfo("d", "", 0, "d:1"),
+    }
+    assert members_of(known, nodes) == {
+        "b": Member("b:2", "x"),
+        "c": Member("c:1", "old", removed=True),
+        "d": Member("d:1"),
+    }
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"\xff", b'{"format": 9}', b'{"format": 9, "members": {}}']
+)
+def test_a_damaged_charter_is_no_cluster_of_one(data: bytes) -> None:
+    """It is refused, by its path; so is a damaged roster."""
+    disk = MemoryDisk()
+    disk.mkdir("/d")
+    disk.write_file_atomic("/d/file", data)
+    for read in (read_charter, read_roster):
+        with pytest.raises(ConfigError, match="/d/file"):
+            read(disk, "/d/file")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from chronosdb.node.peers.charter import Charter
 from chronosdb.node.peers.listener import Listeners
 from chronosdb.node.peers.peers import Expelled, Peers
 from chronosdb.node.peers.raft_channel import RaftChannel
-from chronosdb.node.peers.roster import members_of
+from chronosdb.node.peers.roster import Member, members_of, read_roster, write_roster
 from chronosdb.node.reply import Reply
 from chronosdb.raft import (
     ChangeVoters,
@@ -86,6 +86,8 @@ class Metadata:
         self._directory = directory
         self._node_id = node_id
         self._cluster = cluster
+        #: All other nodes; also those that the view does not show yet, after a restart.
+        self._members: dict[str, Member] = {}
         self._replica = self._open(cluster)
         # A new name for each life: sequence numbers start again, and must not look like retries.
         self._client_id = f"{node_id}/{env.random.getrandbits(64):016x}"
@@ -113,6 +115,8 @@ class Metadata:
                 rng=env.random,
             )
         channel = RaftChannel(cluster.peers, self._deliver)
+        first = {name: Member(address) for name, address in cluster.charter.peers.items()}
+        self._members = first | read_roster(env.disk, f"{self._directory}/roster")
         cluster.peers.watch(self._peer_up, self._peer_down)
         cluster.calls.serve("submit", self._serve_submit)
         cluster.calls.serve("transfer", self._serve_transfer)
@@ -357,10 +361,13 @@ class Metadata:
     def _tell_peers(self) -> None:
         assert self._cluster is not None
         self._known = view = self._replica.view
-        members = members_of(self._cluster.charter.peers, view.nodes)
+        members = members_of(self._members, view.nodes)
         me = members.pop(self._node_id, None)
         if me is not None and me.removed:
             raise Expelled(f"node {self._node_id} was removed from the cluster for good")
+        if members != self._members:
+            write_roster(self._env.disk, f"{self._directory}/roster", members)
+            self._members = members
         self._cluster.peers.know(members)
 
     def _deliver(self, peer: str, message: Message) -> None:

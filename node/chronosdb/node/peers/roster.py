@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Final
 
+import msgspec
+
+from chronosdb.node.configuration.settings import ConfigError
 from chronosdb.node.peers.handshake import Refusal
 from chronosdb.raft import NodeInfo, NodeState
+from chronosdb.wal import Disk
+
+_FORMAT: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """Another node."""
 
     #: Where it listens for peers, "host:port"; empty if that is not known yet.
@@ -41,10 +46,45 @@ class Roster:
         return None
 
 
-def members_of(first: Mapping[str, str], nodes: Mapping[str, NodeInfo]) -> dict[str, Member]:
-    """All nodes: those that this one was set up with (name → address), and what the metadata says."""
-    members = {name: Member(address) for name, address in first.items()}
+def members_of(known: Mapping[str, Member], nodes: Mapping[str, NodeInfo]) -> dict[str, Member]:
+    """All nodes: those that were known before, and what the metadata says now."""
+    members = dict(known)
     for name, node in nodes.items():
-        address = node.peer_address or first.get(name, "")
-        members[name] = Member(address, node.birth, removed=node.state is NodeState.LEFT)
+        before = members.get(name, Member(""))
+        members[name] = Member(
+            node.peer_address or before.address,
+            node.birth or before.birth,
+            removed=node.state is NodeState.LEFT,
+        )
     return members
+
+
+def write_roster(disk: Disk, path: str, members: Mapping[str, Member]) -> None:
+    """Keep what is known of other nodes over a restart.
+
+    The metadata has it, too, but a node that starts has applied nothing until it has heard of a
+    leader, and would refuse every node that came after it was set up, the leader among them.
+    """
+    disk.write_file_atomic(path, msgspec.json.encode(_File(_FORMAT, dict(members))))
+
+
+def read_roster(disk: Disk, path: str) -> dict[str, Member]:
+    """What was known last; nobody if nothing was written.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if not disk.exists(path):
+        return {}
+    try:
+        file = msgspec.json.decode(disk.read_file(path), type=_File)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path} cannot be read: {error}"]) from None
+    if file.format != _FORMAT:
+        raise ConfigError([f"{path} has format {file.format}; this version reads {_FORMAT}"])
+    return file.members
+
+
+class _File(msgspec.Struct, frozen=True):
+    format: int
+    members: dict[str, Member]
