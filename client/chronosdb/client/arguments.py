@@ -163,6 +163,28 @@ def due_time(
     return now_ms() + span_ms("after", after, MAX_TIME_MS), True
 
 
+def expiry_time(
+    expires_at: dt.datetime | int | None,
+    expires_after: float | None,
+    due_ms: int | None,
+    now_ms: Callable[[], int],
+) -> int | None:
+    """When an event that is due at `due_ms` (None: now) expires; None: never.
+
+    Raises:
+        TypeError: both are given, a naive datetime, or another type.
+        InvalidArgument: out of range.
+    """
+    if expires_at is not None and expires_after is not None:
+        raise TypeError("give expires_at= or expires_after=, not both")
+    if expires_at is not None:
+        return epoch_ms(expires_at)
+    if expires_after is None:
+        return None
+    start_ms = now_ms() if due_ms is None else due_ms
+    return start_ms + span_ms("expires_after", expires_after, MAX_TIME_MS)
+
+
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

@@ -155,6 +155,7 @@ def _events(partition: int, page: m.PendingPage) -> list[StoredEvent]:
             meta=decode_meta(batch.meta(i)),
             key=batch.key(i),
             schedule_ts=batch.due[i],
+            expires_ts=batch.expires(i),
             published_ts=published[i],
             partition=partition,
             offset=offsets[i],

@@ -79,9 +79,20 @@ class SyncPublisher(Twin[BufferedPublisher]):
         meta: Meta | None = None,
         at: dt.datetime | int | None = None,
         after: float | None = None,
+        expires_at: dt.datetime | int | None = None,
+        expires_after: float | None = None,
     ) -> SyncSent:
         """See `BufferedPublisher.send`."""
-        sent = self._send(payload, message_id=message_id, key=key, meta=meta, at=at, after=after)
+        sent = self._send(
+            payload,
+            message_id=message_id,
+            key=key,
+            meta=meta,
+            at=at,
+            after=after,
+            expires_at=expires_at,
+            expires_after=expires_after,
+        )
         return SyncSent(self._bridge, sent)
 
 
