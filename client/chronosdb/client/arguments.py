@@ -58,12 +58,17 @@ def check_credits(value: object) -> int:
     return check_count("credits", value, 1, MAX_CREDITS)
 
 
-def check_settings(settings: Mapping[str, object]) -> dict[str, int]:
-    """Topic settings: every value is an integer.
+def check_settings(settings: Mapping[str, object], retention: object = None) -> dict[str, int]:
+    """Topic settings: every value is an integer; `retention` is in seconds, None to leave it out.
 
     Raises:
-        InvalidArgument: a value is not.
+        InvalidArgument: a value is not what it should be.
+        TypeError: retention is given twice.
     """
+    if retention is not None:
+        if "retention_ms" in settings:
+            raise TypeError("give retention (seconds) or retention_ms, not both")
+        settings = {**settings, "retention_ms": span_ms("retention", retention, MAX_TIME_MS)}
     return {name: check_count(name, value, -(2**63), 2**63 - 1) for name, value in settings.items()}
 
 

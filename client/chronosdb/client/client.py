@@ -78,8 +78,13 @@ class Client(Administration):
 
     # ---- topics ------------------------------------------------------------------------------
 
-    async def create_topic(self, name: str, partitions: int = 1, **settings: int) -> TopicInfo:
+    async def create_topic(
+        self, name: str, partitions: int = 1, *, retention: float | None = None, **settings: int
+    ) -> TopicInfo:
         """Create a topic; fine if it exists with these partitions and settings.
+
+        What is older than `retention` seconds, and done with, is deleted; the other settings are in
+        docs/clients.md.
 
         Raises:
             Conflict: it exists with others.
@@ -87,7 +92,7 @@ class Client(Administration):
         """
         check_name("topic", name)
         check_partitions(partitions)
-        checked = check_settings(settings)
+        checked = check_settings(settings, retention)
         reply = await self._link.call(
             lambda request: m.CreateTopic(request, name, partitions, checked), m.TopicReply
         )
