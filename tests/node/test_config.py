@@ -186,6 +186,8 @@ def test_a_bad_flag_is_refused_by_name(argv: list[str], says: str) -> None:
         ('ack_timeout = "1s"\n[ack]\ntimeout = "2s"', '"ack.timeout" is given twice'),
         ("a = ", "node.toml is not TOML"),
         ("x = " + "[" * 5000, "node.toml is not TOML"),
+        ("x = " + "9" * 5000, "node.toml is not TOML"),
+        ("a." * 3000 + "b = 1", 'unknown setting "a.a.a.a.'),
         ("#" * (1024 * 1024 + 1), "at most 1048576 are read"),
     ],
 )
