@@ -1,8 +1,9 @@
 """Retirement: deletes the oldest segments of a partition's log, after carrying forward what is alive.
 
 In this order, so that a crash anywhere between leaves a log that says everything: events that are pending,
-or that fired later, are stored again (CARRY); the groups are written down (GROUPS); the views are saved;
-then the segments go. What was begun and not finished is begun anew, and costs no more than its space.
+or that fired later, are stored again (CARRY); the groups are written down (GROUPS); then the segments go. The
+views are saved before, only so that the next start need not compute them anew from what is left. What was
+begun and not finished is begun anew, and costs no more than its space.
 """
 
 from __future__ import annotations
