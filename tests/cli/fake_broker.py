@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from typing import Any, cast
 import anyio
 
 from chronosdb.client import Client, PublishResult, StoredEvent, TopicInfo
+from chronosdb.client.new_event import new_event
 from chronosdb.wire.errors import ChronosError, Conflict, NotFound
-from chronosdb.wire.event import Event, MetaValue
+from chronosdb.wire.event import Event
 from chronosdb.wire.limits import MAX_CREDITS
 
 NOW_MS = 1_900_000_000_000
@@ -88,19 +88,10 @@ class FakeBroker:
         payload: bytes,
         *,
         message_id: str | None = None,
-        key: bytes | None = None,
-        meta: dict[str, MetaValue] | None = None,
-        at: int | None = None,
-        after: float | None = None,
+        **facts: Any,
     ) -> PublishResult:
-        due = at if after is None else NOW_MS + math.ceil(after * 1000)
-        event = Event(
-            payload=payload,
-            schedule_ts=due,
-            message_id=message_id or f"made-{len(self.stored)}",
-            key=key,
-            meta=meta or {},
-        )
+        name = message_id or f"made-{len(self.stored)}"
+        event = new_event(payload, message_id=name, now_ms=lambda: NOW_MS, **facts)
         return (await self.publish_many(topic, [event]))[0]
 
     async def publish_many(self, topic: str, events: Sequence[Event]) -> list[PublishResult]:
@@ -124,6 +115,7 @@ class FakeBroker:
             meta=dict(event.meta),
             key=event.key,
             schedule_ts=NOW_MS if event.schedule_ts is None else event.schedule_ts,
+            expires_ts=event.expires_ts,
             published_ts=NOW_MS,
             partition=0,
             offset=len(self.stored),

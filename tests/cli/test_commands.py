@@ -122,6 +122,16 @@ def test_publish_one_event(chronos: Run, broker: FakeBroker, printed: Callable[[
     assert event.schedule_ts == 1_893_456_000_000
 
 
+def test_publish_what_expires(chronos: Run, broker: FakeBroker) -> None:
+    """At a time, or so long after it is due; not both."""
+    chronos("publish", "orders", "x", "--at", "5", "--expires-at", "2030-01-01T00:00:00Z")
+    chronos("publish", "orders", "x", "--at", "5", "--expires-after", "1.5s")
+    assert [event.expires_ts for event in broker.published] == [1_893_456_000_000, 1505]
+    both = ("--expires-at", "9", "--expires-after", "1s")
+    assert chronos("publish", "orders", "x", *both) is Exit.USAGE
+    assert chronos("publish", "orders", "x", "--at", "5", "--expires-at", "5") is Exit.USAGE
+
+
 def test_publish_after_a_while(chronos: Run, broker: FakeBroker) -> None:
     """--after counts from now."""
     chronos("publish", "orders", "x", "--after", "1.5s")
@@ -271,6 +281,7 @@ def test_get_shows_an_event(chronos: Run, printed: Callable[[], Any]) -> None:
         "partition": 0,
         "offset": 0,
         "schedule_ts": 5,
+        "expires_ts": None,
         "published_ts": NOW_MS,
         "key": "k",
         "meta": {},
@@ -320,6 +331,7 @@ def test_consume_prints_and_acks_until_idle(
         "position": 3,
         "attempt": 1,
         "schedule_ts": 5,
+        "expires_ts": None,
         "published_ts": NOW_MS,
         "lateness_ms": 2,
         "key": "k",

@@ -45,6 +45,18 @@ def test_times() -> None:
     assert parse(payload="").schedule_ts is None
 
 
+def test_expiries() -> None:
+    """`expires_at` is a time like `at`; `expires_after` counts from the due time."""
+    assert parse(payload="", at=5, expires_at=6).expires_ts == 6
+    assert (
+        parse(payload="", at=5, expires_at="2030-01-01T00:00:00Z").expires_ts == 1_893_456_000_000
+    )
+    assert parse(payload="", at=5, expires_after="2s").expires_ts == 2005
+    assert parse(payload="", after="1s", expires_after="2s").expires_ts == NOW_MS + 3000
+    assert parse(payload="", expires_after="2s").expires_ts == NOW_MS + 2000
+    assert parse(payload="").expires_ts is None
+
+
 def test_only_a_given_time_is_part_of_the_identity() -> None:
     """Publishing a line again later is the same event unless it names another time."""
     assert not parse(payload="", at=5).relative
@@ -58,6 +70,8 @@ def test_only_a_given_time_is_part_of_the_identity() -> None:
         (b"{", "truncated"),
         (b"[]", "Expected `object`"),
         (b"{}", 'needs "payload"'),
+        (b'{"payload": "", "expires_at": 1, "expires_after": "1s"}', '"expires_at" and "expires_'),
+        (b'{"payload": "", "at": 5, "expires_at": 5}', "expires_ts 5 is not after"),
         (b'{"payload": 5}', r"Expected `str \| null`, got `int` - at `\$.payload`"),
         (b'{"payload": "a", "payload_b64": "YQ=="}', 'has both "payload" and "payload_b64"'),
         (b'{"payload_b64": "%%"}', "base64"),

@@ -72,6 +72,25 @@ def test_verify_reports_damage(data_dir: Path, capsys: pytest.CaptureFixture[str
     assert err.startswith("error: damage in 1 of 2 logs")
 
 
+def test_a_log_that_lost_its_oldest_segments_is_whole(tmp_path: Path, printed: Read) -> None:
+    """Verify and dump begin where the log does; below that there is nothing to print."""
+    options = LogOptions(segment_bytes=1024, max_record_bytes=512)
+    log = Log.open(OsDisk(), str(tmp_path), options, log_id=LOG_ID)
+    for n in range(20):
+        batch = EventBatch(encode_batch([Row(b"id-%d" % n, 1000, b"", b"", b"x")]))
+        log.append([records.publish(batch, 500, 1)])
+    log.drop_before(log.end_lsn)
+    start = log.segments()[0].start
+    log.close()
+    assert 0 < start.offset < 20
+    assert run(["log", "verify", str(tmp_path), "--json"]) == Exit.OK
+    (report,) = printed()
+    assert (report["ok"], report["start_lsn"], report["notes"]) == (True, start.lsn, [])
+    assert run(["log", "dump", str(tmp_path), "--json"]) == Exit.OK
+    assert [line["offset"] for line in printed()] == list(range(start.offset, 20))
+    assert run(["log", "dump", str(tmp_path), "--from-offset", "0"]) == Exit.ERROR
+
+
 def test_verify_changes_nothing(data_dir: Path) -> None:
     """The files are the same afterwards, byte for byte."""
 

@@ -84,6 +84,7 @@ def test_a_line_says_when_where_and_what(chronos: Lines) -> None:
         "offset": 1,
         "position": 0,
         "schedule_ts": START_MS - 3_600_000,
+        "expires_ts": None,
         "key": None,
         "meta": {},
         "payload_b64": "/w==",

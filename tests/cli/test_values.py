@@ -106,6 +106,7 @@ def test_escapes_are_readable() -> None:
         ("ack_timeout_ms=5m", ("ack_timeout_ms", 300_000)),
         ("ack_timeout_ms=1500", ("ack_timeout_ms", 1500)),
         ("retention_bytes=10MB", ("retention_bytes", 10_000_000)),
+        ("retention=7d", ("retention_ms", 604_800_000)),
     ],
 )
 def test_a_setting_is_a_name_and_a_number_with_or_without_unit(

@@ -34,6 +34,16 @@ def test_settings_are_numbers() -> None:
         a.check_settings({"retention_ms": "5"})
 
 
+def test_retention_is_given_in_seconds_and_only_once() -> None:
+    assert a.check_settings({"max_pending": 9}, 1.5) == {"max_pending": 9, "retention_ms": 1500}
+    with pytest.raises(TypeError, match="not both"):
+        a.check_settings({"retention_ms": 5}, 5.0)
+    with pytest.raises(InvalidArgument, match="retention must be 0 to"):
+        a.check_settings({}, -1)
+    with pytest.raises(TypeError, match="retention must be seconds"):
+        a.check_settings({}, "7d")
+
+
 @pytest.mark.parametrize(
     ("start", "expected"),
     [

@@ -20,6 +20,7 @@ EVENTS = st.lists(
         key=st.none() | st.binary(min_size=1, max_size=3),
         meta=st.dictionaries(st.text(max_size=2), st.integers(0, 9), max_size=2),
         relative=st.booleans(),
+        expires_ts=st.none() | st.integers(11, 20),
     ),
     min_size=1,
     max_size=12,
@@ -40,6 +41,7 @@ def row(event: Event) -> Row:
         encode_meta(event.meta),
         event.payload,
         RELATIVE if relative else 0,
+        event.expires_ts,
     )
 
 

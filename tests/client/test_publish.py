@@ -78,9 +78,35 @@ async def test_a_due_time_from_the_moment_of_the_call_is_marked_as_such() -> Non
 
 
 @pytest.mark.parametrize(
+    ("times", "expires_ts"),
+    [
+        ({"at": 5, "expires_at": 6}, 6),
+        ({"expires_at": dt.datetime(2030, 1, 1, tzinfo=dt.UTC)}, 1_893_456_000_000),
+        ({"at": 5, "expires_after": 1.5}, 1505),
+        ({"after": 1, "expires_after": 1.5}, WALL_MS + 2500),
+        ({"expires_after": 0.0001}, WALL_MS + 1),
+        ({}, None),
+    ],
+)
+@both_backends
+async def test_an_expiry_is_a_time_or_counts_from_the_due_time(
+    times: dict[str, Any], expires_ts: int | None
+) -> None:
+    async with node_and_client() as (node, db):
+        await db.publish("orders", b"p", key=b"k", meta={"n": 1}, **times)
+        async with db.publisher("orders") as buffered:
+            await buffered.send(b"p", key=b"k", meta={"n": 1}, **times)
+        for batch in (sent(node, -2), sent(node)):
+            assert (batch.expires(0), batch.key(0), batch.payload(0)) == (expires_ts, b"k", b"p")
+
+
+@pytest.mark.parametrize(
     ("arguments", "error"),
     [
         ({"at": 1, "after": 1}, TypeError),
+        ({"expires_at": 1, "expires_after": 1}, TypeError),
+        ({"at": 5, "expires_at": 5}, InvalidArgument),
+        ({"at": 5, "expires_after": 0}, InvalidArgument),
         ({"at": dt.datetime(2030, 1, 1)}, TypeError),  # noqa: DTZ001 - the mistake under test
         ({"after": -1}, InvalidArgument),
         ({"message_id": ""}, InvalidArgument),

@@ -63,6 +63,17 @@ async def test_an_ack_returns_when_the_node_has_confirmed_it() -> None:
 
 
 @both_backends
+async def test_an_event_left_unsettled_holds_back_no_credit_but_its_own() -> None:
+    """The first is acked while others wait in the buffer, the rest is taken and never settled."""
+    async with consuming(8, credits_=4) as (node, _, events):
+        await (await anext(events)).ack()
+        kept = [await anext(events) for _ in range(3)]
+        assert (await anext(events)).offset == 4
+        assert [ev.offset for ev in kept] == [1, 2, 3]
+        assert settled(node) == {0}
+
+
+@both_backends
 async def test_acks_of_many_tasks_leave_in_one_frame() -> None:
     """Each task still waits for its own answer."""
     async with consuming(100) as (node, _, events):

@@ -118,12 +118,12 @@ async def test_a_retry_of_a_relative_time_is_a_duplicate(clock: MockClock, relat
 async def test_an_id_is_free_again_when_its_window_has_passed(clock: MockClock) -> None:
     """The window runs from the time of publishing, on the log's clock."""
     async with topic_broker(clock, topic={"dedup_window_ms": 60_000}) as (node, client):
-        await client.publish(event("a", FAR_MS))
+        await client.publish(event("a", START_MS))
         await node.advance(59_000)
-        assert offsets(await client.publish(event("a", FAR_MS)), 1) == [(0, True)]
+        assert offsets(await client.publish(event("a", START_MS)), 1) == [(0, True)]
         await node.advance(3000)
         await client.reconnect()
-        assert offsets(await client.publish(event("a", FAR_MS, b"new")), 1) == [(1, False)]
+        assert offsets(await client.publish(event("a", START_MS, b"new")), 1) == [(1, False)]
 
 
 async def test_an_id_that_was_used_again_dedups_after_its_first_use_is_collected(
@@ -131,13 +131,13 @@ async def test_an_id_that_was_used_again_dedups_after_its_first_use_is_collected
 ) -> None:
     """The checkpoint that forgets the old use must not forget the new one with it."""
     async with topic_broker(clock, topic={"dedup_window_ms": 60_000}) as (node, client):
-        await client.publish(event("a", FAR_MS))
+        await client.publish(event("a", START_MS))
         await node.advance(31_000)  # a checkpoint: the first use is in the store
         await node.advance(31_000)
         await client.reconnect()
-        assert offsets(await client.publish(event("a", FAR_MS)), 1) == [(1, False)]
+        assert offsets(await client.publish(event("a", START_MS)), 1) == [(1, False)]
         await node.advance(31_000)  # a checkpoint: collects the first use, saves the second
-        assert offsets(await client.publish(event("a", FAR_MS)), 1) == [(1, True)]
+        assert offsets(await client.publish(event("a", START_MS)), 1) == [(1, True)]
 
 
 @pytest.mark.parametrize("views", ["kept", "deleted"])
@@ -146,10 +146,10 @@ async def test_a_clock_that_jumped_and_was_set_right_neither_frees_nor_breaks_id
 ) -> None:
     """Log time never goes back, so ids that have left the window stay out of it, and all goes on."""
     async with topic_broker(clock) as (node, client):
-        await client.publish(event("a", FAR_MS))
+        await client.publish(event("a", START_MS))
         node.step_clock(10 * DAY_MS)
         await node.advance(31_000)
-        assert offsets(await client.publish(event("b", FAR_MS)), 1) == [(1, False)]
+        assert offsets(await client.publish(event("b", START_MS)), 1) == [(1, False)]
         await node.advance(31_000)
         node.step_clock(-10 * DAY_MS)
         await node.stop()
@@ -157,26 +157,28 @@ async def test_a_clock_that_jumped_and_was_set_right_neither_frees_nor_breaks_id
             node.views.discard()
         await node.start()
         await client.reconnect()
-        assert offsets(await client.publish(event("b", FAR_MS)), 1) == [(1, True)]
-        assert offsets(await client.publish(event("a", FAR_MS)), 1) == [(2, False)]
+        assert offsets(await client.publish(event("b", START_MS)), 1) == [(1, True)]
+        assert offsets(await client.publish(event("a", START_MS)), 1) == [(2, False)]
         await node.advance(31_000)
-        assert offsets(await client.publish(event("b", FAR_MS)), 1) == [(1, True)]
+        assert offsets(await client.publish(event("b", START_MS)), 1) == [(1, True)]
 
 
 async def test_a_window_can_be_made_longer(clock: MockClock) -> None:
     """Ids that were forgotten stay forgotten; checkpoints go on."""
     async with topic_broker(clock, dedup_window_ms=60_000) as (node, client):
-        await client.publish(event("a", FAR_MS))
+        await client.publish(event("a", START_MS))
         await node.advance(62_000)
-        await client.publish(event("b", FAR_MS))
+        await client.publish(event("b", START_MS))
         await node.advance(31_000)
         await node.stop()
         node.settings["dedup_window_ms"] = DAY_MS
         await node.start()
         await client.reconnect()
-        await client.publish(event("c", FAR_MS))
+        await client.publish(event("c", START_MS))
         await node.advance(31_000)
-        reply = await client.publish(event("a", FAR_MS), event("b", FAR_MS), event("c", FAR_MS))
+        reply = await client.publish(
+            event("a", START_MS), event("b", START_MS), event("c", START_MS)
+        )
         assert offsets(reply, 3) == [(3, False), (1, True), (2, True)]
 
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from chronosdb.node.partition import records
+from chronosdb.node.partition.carry import Load, Run
 from chronosdb.node.partition.due import Due
-from chronosdb.node.partition.records import Kind, RetryRow, SettleReason
+from chronosdb.node.partition.records import GroupStands, Kind, RetryRow, SettleReason
 from chronosdb.node.partition.state import PartitionState
+from chronosdb.sched import Cursor
 from chronosdb.wal import Draft, KeyValue, Log, LogOptions, MemoryKV, Record
 from chronosdb.wire import EventBatch, Row, encode_batch
 from chronosdb.wire.batch import RELATIVE
@@ -50,7 +52,23 @@ def life() -> list[Draft]:
         records.publish(third(), second, 1),
         records.move(moved, second, 1),
         records.cancel(moved.offsets, second, 1),
+        carried(),
+        records.groups([billing()], second, 1),
     ]
+
+
+def carried() -> Draft:
+    """Both events of the first batch, which have fired."""
+    load = Load([Run(0, T_MS, batch(), np.frombuffer(batch().due, np.int64), 0, 2)])
+    return load.draft(load.due_ms, np.zeros(2, np.bool_), T_MS + 1000, 1)
+
+
+def billing() -> GroupStands:
+    """The group after all of it."""
+    retries = records.retries("billing", [RetryRow(0, 2, T_MS + 2000)])
+    cursor = Cursor(0)
+    cursor.settle(1, 2)
+    return GroupStands(retries, cursor.to_bytes(), T_MS)
 
 
 def due(times: dict[int, int]) -> Due:

@@ -51,6 +51,13 @@ class PendingSetAgainstSet(RuleBasedStateMachine):
         assert (expected if mask is None else mask.tolist()) == expected
         assert (mask is None) == all(expected)
 
+    @rule(start=st.integers(0, 300), length=st.integers(0, 50))
+    def between(self, start: int, length: int) -> None:
+        part = self.pending.between(start, start + length)
+        expected = {offset for offset in self.model if start <= offset < start + length}
+        assert len(part) == len(expected)
+        assert all(offset in part for offset in expected)
+
     @rule()
     def survive_a_restart(self) -> None:
         self.pending = PendingSet.from_bytes(self.pending.to_bytes())

@@ -19,7 +19,7 @@ TOURS: Final = {
 #: What differs from run to run, also within a column that is as wide as its longest value.
 VOLATILE: Final = re.compile(
     r"""\d{4}-\d\d-\d\dT[\d:.]+Z     # times
-    | \+?\b[\d.]+m?s\b             # lateness, uptime
+    | \+?\b(?:\d+m\ )?[\d.]+m?s\b  # lateness, uptime
     | \b[\d.]+\ [KMGT]?i?B\b        # sizes
     | \b[0-9a-f]{8,}\b | \d{3,}     # names that are drawn, places in a log
     | \d+(?=\ valid\ records)       # how records were grouped

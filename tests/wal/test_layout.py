@@ -14,6 +14,9 @@ def test_names_parse_back_and_sort_like_their_lsn(base: int) -> None:
     assert layout.sidecar_base(name) is None
     index = layout.sidecar_path("/d", base).rpartition("/")[2]
     assert layout.sidecar_base(index) == base
+    mark = layout.start_mark_path("/d", base).rpartition("/")[2]
+    assert layout.start_mark_lsn(mark) == base
+    assert layout.start_mark_lsn(name) is layout.segment_base(mark) is None
     assert layout.segment_path("/d", base) >= layout.segment_path("/d", 0)
 
 

@@ -1,4 +1,4 @@
-"""A log against a list, over any sequence of appends, syncs, kills, power cuts and restarts."""
+"""A log against a list, over any sequence of appends, syncs, drops, kills, power cuts and restarts."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ class LogMachine(RuleBasedStateMachine):
         self.disk = MemoryDisk()
         self.log: Log | None = open_log(self.disk, OPTIONS)
         self.written: list[Record] = []
+        self.dropped = 0
+        """So many of these are below the start."""
         self.synced = 0
 
     @precondition(lambda self: self.log)
@@ -60,6 +62,16 @@ class LogMachine(RuleBasedStateMachine):
         assert self.log
         self.log.sync()
         self.synced = len(self.written)
+
+    @precondition(lambda self: self.log)
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        assert self.log
+        before = self.log.segments()
+        lsn = data.draw(st.integers(0, self.log.end_lsn + 1))
+        self.log.drop_before(lsn)
+        assert self.log.segments() == [s for s in before[:-1] if s.end.lsn > lsn] + before[-1:]
+        self.dropped = sum(record.lsn < self.log.start_lsn for record in self.written)
 
     @precondition(lambda self: self.log)
     @rule()
@@ -85,25 +97,37 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.log = open_log(self.disk, OPTIONS)
-        found = list(self.log.scan())
+        found = self.written[: self.dropped] + list(self.log.scan())
         assert found == self.written[: len(found)]
         assert len(found) >= self.synced
         assert self.log.synced_lsn == self.log.end_lsn
         self.written = found
         self.synced = len(found)
 
-    @precondition(lambda self: self.log and self.written)
+    @precondition(lambda self: self.log and self.written[self.dropped :])
     @rule(data=st.data())
     def look_up(self, data: st.DataObject) -> None:
         assert self.log
-        record = data.draw(st.sampled_from(self.written))
+        stored = self.written[self.dropped :]
+        record = data.draw(st.sampled_from(stored))
         assert self.log.read(record.lsn) == record
         if record.offsets:
             assert self.log.at_offset(record.end.offset - 1).lsn == record.lsn
         if record.positions:
             assert self.log.at_position(record.end.position - 1).lsn == record.lsn
-        first = next(r for r in self.written if r.ts_ms >= record.ts_ms)
+        first = next(r for r in stored if r.ts_ms >= record.ts_ms)
         assert self.log.at_time(record.ts_ms).lsn == first.lsn
+
+    @precondition(lambda self: self.log and self.dropped)
+    @rule(data=st.data())
+    def look_below(self, data: st.DataObject) -> None:
+        assert self.log
+        record = data.draw(st.sampled_from(self.written[: self.dropped]))
+        with pytest.raises(OutOfRange):
+            self.log.read(record.lsn)
+        if record.offsets:
+            with pytest.raises(OutOfRange):
+                self.log.at_offset(record.offset)
 
     @invariant()
     def counters_continue(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from chronosdb.wal import LogMissing, Point, verify
 from chronosdb.wal.codec import encode_group
+from chronosdb.wal.layout import segment_path
 from chronosdb.wal.segment import SegmentHeader
 from chronosdb.wal.verify import PROBLEMS_MAX, VerifyReport
 from tests.support.memory_disk import MemoryDisk
@@ -149,6 +150,14 @@ def test_the_list_of_problems_has_a_limit() -> None:
         report.add("/log/x", lsn, "bad")
     assert len(report.problems) == PROBLEMS_MAX
     assert str(report).splitlines()[-2:] == ["  and 5 more", f"{PROBLEMS_MAX + 5} problems"]
+
+
+def test_a_stray_file_with_a_far_number_does_not_keep_verify_busy(disk: MemoryDisk) -> None:
+    """It looks for records in bytes that are there, not in all that the name says there should be."""
+    disk.write_file_atomic(segment_path(DIRECTORY, 2**62), b"stray")
+    report = verify(disk, DIRECTORY)
+    assert not report.ok
+    assert report.records > 0
 
 
 def test_nothing_to_verify_is_an_error() -> None:

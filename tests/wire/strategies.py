@@ -29,6 +29,7 @@ ROWS = st.builds(
     meta=st.binary(max_size=4),
     payload=st.binary(max_size=12),
     flags=st.sampled_from([0, RELATIVE]),
+    expires_ms=st.none() | st.integers(-(2**63), 2**63 - 1),
 )
 ROW_LISTS = st.lists(ROWS, min_size=1, max_size=10)
 BATCHES = ROW_LISTS.map(lambda rows: EventBatch(encode_batch(rows)))

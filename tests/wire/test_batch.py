@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chronosdb.wire import BatchBuilder, EventBatch, Row, encode_batch
-from chronosdb.wire.batch import NOW, RELATIVE
+from chronosdb.wire.batch import EXPIRES, NOW, RELATIVE
 from chronosdb.wire.errors import InvalidArgument, ProtocolError
 from chronosdb.wire.limits import (
     MAX_BATCH_EVENTS,
@@ -29,10 +29,16 @@ def rows_of(batch: EventBatch) -> list[Row]:
             batch.key(i) or b"",
             batch.meta(i),
             batch.payload(i),
-            batch.flags[i],
+            batch.flags[i] & ~EXPIRES,
+            batch.expires(i),
         )
         for i in range(batch.count)
     ]
+
+
+def expiry_of(row: Row) -> bytes:
+    """The first bytes of the body of an event that expires."""
+    return b"" if row.expires_ms is None else row.expires_ms.to_bytes(8, "little", signed=True)
 
 
 @given(ROW_LISTS)
@@ -41,8 +47,9 @@ def test_every_field_comes_back(rows: list[Row]) -> None:
     assert rows_of(batch) == rows
     assert batch.ids() == [row.message_id for row in rows]
     assert [bytes(batch.body(i)) for i in range(batch.count)] == [
-        row.key + row.meta + row.payload for row in rows
+        expiry_of(row) + row.key + row.meta + row.payload for row in rows
     ]
+    assert bool(batch.expiry_len) is any(row.expires_ms is not None for row in rows)
 
 
 @given(ROW_LISTS)
@@ -145,6 +152,10 @@ def test_lengths_that_overflow_do_not_fit() -> None:
         (Row(b"x", 0, b"", bytes(MAX_META_BYTES + 1), b""), "meta"),
         (Row(b"x", 0, b"", b"", bytes(MAX_PAYLOAD_BYTES + 1)), "payload"),
         (Row(b"x", MAX_TIME_MS + 1, b"", b"", b""), "schedule_ts"),
+        (Row(b"x", 0, b"", b"", b"", 0, MAX_TIME_MS + 1), "expires_ts"),
+        (Row(b"x", NOW, b"", b"", b"", 0, NOW), "expires_ts"),
+        (Row(b"x", 7, b"", b"", b"", 0, 7), "expires_ts 7 is not after schedule_ts 7"),
+        (Row(b"x", 0, b"", b"", b"", 4), "flags 0x4"),
     ],
 )
 def test_a_leader_refuses_what_is_beyond_a_limit(row: Row, what: str) -> None:
@@ -155,7 +166,8 @@ def test_a_leader_refuses_what_is_beyond_a_limit(row: Row, what: str) -> None:
 def test_a_leader_accepts_what_is_at_a_limit() -> None:
     widest = Row(b"x" * 128, MAX_TIME_MS, b"k" * MAX_KEY_BYTES, bytes(MAX_META_BYTES), b"")
     largest = Row(b"x", NOW, b"", b"", bytes(MAX_PAYLOAD_BYTES))
-    EventBatch(encode_batch([widest, largest])).check_limits()
+    latest = Row(b"x", MAX_TIME_MS - 1, b"", b"", b"", RELATIVE, MAX_TIME_MS)
+    EventBatch(encode_batch([widest, largest, latest])).check_limits()
 
 
 BASE = Row(b"id", 5, b"k", b"m", b"p")
@@ -171,10 +183,31 @@ BASE = Row(b"id", 5, b"k", b"m", b"p")
         (BASE._replace(payload=b"q", flags=RELATIVE), False),
         (BASE._replace(key=b"km", meta=b""), False),
         (BASE._replace(key=b"", meta=b"km"), False),
+        (BASE._replace(expires_ms=9), False),
+        (BASE._replace(expires_ms=9, flags=RELATIVE), False),
     ],
 )
 def test_two_events_are_one_if_bytes_and_explicit_times_agree(other: Row, *, same: bool) -> None:
     """Also when the bytes only shift between key, headers and payload."""
     left, right = EventBatch(encode_batch([BASE])), EventBatch(encode_batch([other]))
+    assert left.same_content(0, right, 0) is same
+    assert right.same_content(0, left, 0) is same
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        (BASE._replace(expires_ms=9), True),
+        (BASE._replace(expires_ms=10), False),
+        (BASE._replace(expires_ms=10, due_ms=6, flags=RELATIVE), True),
+        (BASE._replace(expires_ms=10, due_ms=NOW), True),
+        (BASE._replace(expires_ms=9, payload=b"q"), False),
+        (BASE._replace(expires_ms=9, key=b"km", meta=b""), False),
+    ],
+)
+def test_an_explicit_expiry_is_part_of_what_an_event_is(other: Row, *, same: bool) -> None:
+    """Like the due time: one that counts from the moment of the call is not."""
+    left = EventBatch(encode_batch([BASE._replace(expires_ms=9)]))
+    right = EventBatch(encode_batch([other]))
     assert left.same_content(0, right, 0) is same
     assert right.same_content(0, left, 0) is same

@@ -60,11 +60,13 @@ EXAMPLE = encode_batch(
     ]
 )
 
+EXPIRING = encode_batch([Row(b"b", NOW, b"", b"", b"now", RELATIVE, 1_700_000_060_000)])
+
 
 def test_the_worked_example_is_what_the_code_makes() -> None:
     publish = m.encode(m.Publish(7, "orders", 0, memoryview(EXAMPLE)))
     published = m.encode(m.Published(7, 40))
-    assert hex_blocks() == [EXAMPLE, frame(publish), frame(published)]
+    assert hex_blocks() == [EXAMPLE, EXPIRING, frame(publish), frame(published)]
 
 
 def test_the_limits_are_those_of_the_code() -> None:
@@ -97,5 +99,5 @@ def test_a_client_written_from_the_page_is_understood() -> None:
     node.receive_data(bytes.fromhex("00000006 93 01 01 a2 6d65"))
     assert node.next_message() == m.Hello(1, "me")
     node.send(m.Welcome(limits.PROTOCOL_VERSION, "c", "n", 0, limits.MAX_FRAME_BYTES))
-    node.receive_data(hex_blocks()[1])
+    node.receive_data(hex_blocks()[2])
     assert node.next_message() == m.Publish(7, "orders", 0, memoryview(EXAMPLE))

@@ -58,12 +58,17 @@ def check_credits(value: object) -> int:
     return check_count("credits", value, 1, MAX_CREDITS)
 
 
-def check_settings(settings: Mapping[str, object]) -> dict[str, int]:
-    """Topic settings: every value is an integer.
+def check_settings(settings: Mapping[str, object], retention: object = None) -> dict[str, int]:
+    """Topic settings: every value is an integer; `retention` is in seconds, None to leave it out.
 
     Raises:
-        InvalidArgument: a value is not.
+        InvalidArgument: a value is not what it should be.
+        TypeError: retention is given twice.
     """
+    if retention is not None:
+        if "retention_ms" in settings:
+            raise TypeError("give retention (seconds) or retention_ms, not both")
+        settings = {**settings, "retention_ms": span_ms("retention", retention, MAX_TIME_MS)}
     return {name: check_count(name, value, -(2**63), 2**63 - 1) for name, value in settings.items()}
 
 
@@ -161,6 +166,28 @@ def due_time(
     if after is None:
         return None, True
     return now_ms() + span_ms("after", after, MAX_TIME_MS), True
+
+
+def expiry_time(
+    expires_at: dt.datetime | int | None,
+    expires_after: float | None,
+    due_ms: int | None,
+    now_ms: Callable[[], int],
+) -> int | None:
+    """When an event that is due at `due_ms` (None: now) expires; None: never.
+
+    Raises:
+        TypeError: both are given, a naive datetime, or another type.
+        InvalidArgument: out of range.
+    """
+    if expires_at is not None and expires_after is not None:
+        raise TypeError("give expires_at= or expires_after=, not both")
+    if expires_at is not None:
+        return epoch_ms(expires_at)
+    if expires_after is None:
+        return None
+    start_ms = now_ms() if due_ms is None else due_ms
+    return start_ms + span_ms("expires_after", expires_after, MAX_TIME_MS)
 
 
 def _is_number(value: object) -> TypeGuard[float]:

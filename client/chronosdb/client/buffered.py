@@ -15,8 +15,8 @@ from typing import Final
 import anyio
 from anyio.abc import TaskGroup
 
-from chronosdb.client.arguments import due_time
 from chronosdb.client.ids import IdMaker
+from chronosdb.client.new_event import new_event
 from chronosdb.client.results import PublishResult
 from chronosdb.client.seams import Seams
 from chronosdb.wire import Event
@@ -99,22 +99,25 @@ class BufferedPublisher:
         meta: Meta | None = None,
         at: dt.datetime | int | None = None,
         after: float | None = None,
+        expires_at: dt.datetime | int | None = None,
+        expires_after: float | None = None,
     ) -> Sent:
         """Take an event in, as `Client.publish` would; waits while too many are on their way.
 
         Raises:
-            TypeError: both `at` and `after`, or a naive datetime.
-            InvalidArgument: a value beyond its limit.
+            TypeError, InvalidArgument: as `Client.publish`.
         """
-        schedule_ts, relative = due_time(at, after, self._now_ms)
-        event = Event(
-            payload=payload,
-            schedule_ts=schedule_ts,
+        event = new_event(
+            payload,
             # Fixed here: a batch that is sent again in parts must not store an event twice.
             message_id=self._ids.take(1)[0] if message_id is None else message_id,
             key=key,
-            meta=meta or {},
-            relative=relative,
+            meta=meta,
+            at=at,
+            after=after,
+            expires_at=expires_at,
+            expires_after=expires_after,
+            now_ms=self._now_ms,
         )
         await self._room.acquire()
         return self._take_in(Sent(event))

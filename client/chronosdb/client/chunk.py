@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from chronosdb.client.attachment import Attachment
+from chronosdb.client.checked_column import checked_column
 from chronosdb.client.runs import Run, runs_of
 from chronosdb.wire import EventBatch
 from chronosdb.wire import messages as m
-from chronosdb.wire.errors import ProtocolError
 
 
 class Chunk:
@@ -34,10 +34,10 @@ class Chunk:
         self.attachment = attachment
         self.partition = message.partition
         self.sent_ms = message.sent_ms
-        self.positions = _column("positions", message.positions, "q", 8 * count)
-        self.offsets = _column("offsets", message.offsets, "q", 8 * count)
-        self.published = _column("published", message.published, "q", 8 * count)
-        self.attempts = _column("attempts", message.attempts, "H", 2 * count)
+        self.positions = checked_column("positions", message.positions, count)
+        self.offsets = checked_column("offsets", message.offsets, count)
+        self.published = checked_column("published", message.published, count)
+        self.attempts = checked_column("attempts", message.attempts, count, "H")
         #: One byte per event: 1 once the application has acked it or given it back.
         self.settled = bytearray(count)
 
@@ -59,11 +59,3 @@ class Slice(NamedTuple):
     def runs(self) -> list[Run]:
         """Their positions."""
         return runs_of(self.chunk.positions[self.start : self.stop].tolist())
-
-
-def _column(
-    name: str, raw: memoryview, kind: Literal["q", "H"], expected_bytes: int
-) -> memoryview[int]:
-    if len(raw) != expected_bytes:
-        raise ProtocolError(f"column {name} has {len(raw)} bytes, not {expected_bytes}")
-    return raw.cast("B").cast(kind)

@@ -29,6 +29,7 @@ from chronosdb.client.inbox import Inbox
 from chronosdb.client.link import Link
 from chronosdb.client.lookup import find_event
 from chronosdb.client.membership import Membership
+from chronosdb.client.new_event import new_event
 from chronosdb.client.pending import (
     ChangeResult,
     Wanted,
@@ -77,8 +78,13 @@ class Client(Administration):
 
     # ---- topics ------------------------------------------------------------------------------
 
-    async def create_topic(self, name: str, partitions: int = 1, **settings: int) -> TopicInfo:
+    async def create_topic(
+        self, name: str, partitions: int = 1, *, retention: float | None = None, **settings: int
+    ) -> TopicInfo:
         """Create a topic; fine if it exists with these partitions and settings.
+
+        What is older than `retention` seconds, and done with, is deleted; the other settings are in
+        docs/clients.md.
 
         Raises:
             Conflict: it exists with others.
@@ -86,7 +92,7 @@ class Client(Administration):
         """
         check_name("topic", name)
         check_partitions(partitions)
-        checked = check_settings(settings)
+        checked = check_settings(settings, retention)
         reply = await self._link.call(
             lambda request: m.CreateTopic(request, name, partitions, checked), m.TopicReply
         )
@@ -117,26 +123,31 @@ class Client(Administration):
         meta: Meta | None = None,
         at: dt.datetime | int | None = None,
         after: float | None = None,
+        expires_at: dt.datetime | int | None = None,
+        expires_after: float | None = None,
     ) -> PublishResult:
         """Store one event, due `at` a time (aware datetime or epoch ms), `after` so many seconds, or now.
 
         When this returns the event is on disk. An event with a `message_id` that the topic already
-        has is not stored again.
+        has is not stored again. From `expires_at` on, or `expires_after` so many seconds from when it
+        is due, it is not delivered any more: no first attempt is made, and no further one.
 
         Raises:
-            TypeError: both `at` and `after`, or a naive datetime.
-            InvalidArgument: a value beyond its limit.
+            TypeError: both `at` and `after`, both words for the expiry, or a naive datetime.
+            InvalidArgument: a value beyond its limit, or it expires before it is due.
             NotFound: no such topic.
             Conflict: `message_id` is taken by an event with other content.
         """
-        schedule_ts, relative = due_time(at, after, self._seams.now_ms)
-        event = Event(
-            payload=payload,
-            schedule_ts=schedule_ts,
+        event = new_event(
+            payload,
             message_id=message_id,
             key=key,
-            meta=meta or {},
-            relative=relative,
+            meta=meta,
+            at=at,
+            after=after,
+            expires_at=expires_at,
+            expires_after=expires_after,
+            now_ms=self._seams.now_ms,
         )
         [result] = await self.publish_many(topic, (event,))
         return result
@@ -271,10 +282,11 @@ class Client(Administration):
     ) -> ChangeResult:
         """Let a pending event be due at another time; with neither `at` nor `after`: now.
 
-        `.outcome` is "rescheduled", "already_fired", "cancelled" or "not_found".
+        `.outcome` is "rescheduled", "already_fired", "cancelled" or "not_found". Its expiry stays.
 
         Raises:
             TypeError: both `at` and `after`, or a naive datetime.
+            InvalidArgument: the event will have expired by then, or the topic's `max_delay_ms`.
             NotFound: no such topic.
         """
         due_ms, _ = due_time(at, after, self._seams.now_ms)

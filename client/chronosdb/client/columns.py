@@ -22,8 +22,11 @@ FRAME_EVENTS: Final = 4096
 
 #: Bytes of fixed columns per event (see `chronosdb.wire.batch`).
 _ROW_BYTES: Final = 20
+_EXPIRY_BYTES: Final = 8
 
-_fields = attrgetter("message_id", "schedule_ts", "key", "meta", "payload", "relative")
+_fields = attrgetter(
+    "message_id", "schedule_ts", "key", "meta", "payload", "relative", "expires_ts"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Columns:
     metas: Sequence[bytes]
     payloads: Sequence[bytes]
     flags: Sequence[int]
+    #: When they expire; empty: none does.
+    expires: Sequence[int | None]
     #: Bytes of each event in a batch.
     weights: Sequence[int]
 
@@ -69,6 +74,7 @@ class Columns:
             metas=_picked(self.metas, indices),
             payloads=_picked(self.payloads, indices),
             flags=_picked(self.flags, indices),
+            expires=_picked(self.expires, indices) if self.expires else (),
         )
 
 
@@ -79,11 +85,17 @@ def columns_of(events: Sequence[Event], new_ids: IdMaker) -> Columns:
         InvalidArgument: an event's headers cannot be sent.
     """
     assert events, "columns of no events"
-    message_ids, dues, keys, metas, payloads, relatives = zip(*map(_fields, events), strict=True)
+    message_ids, dues, keys, metas, payloads, relatives, expires = zip(
+        *map(_fields, events), strict=True
+    )
+    if expires.count(None) == len(expires):
+        expires = ()
     names = _named(message_ids, new_ids)
     ids = list(map(str.encode, names))
     filled_keys = [key or b"" for key in keys]
     headers = [encode_meta(meta) if meta else b"" for meta in metas]
+    # A little too much for those that do not expire, among others that do: frames may be smaller.
+    row_bytes = _ROW_BYTES + _EXPIRY_BYTES if expires else _ROW_BYTES
     return Columns(
         message_ids=names,
         ids=ids,
@@ -95,8 +107,9 @@ def columns_of(events: Sequence[Event], new_ids: IdMaker) -> Columns:
             RELATIVE if relative or due is None else 0
             for due, relative in zip(dues, relatives, strict=True)
         ],
+        expires=expires,
         weights=[
-            _ROW_BYTES + len(message_id) + len(key) + len(header) + len(payload)
+            row_bytes + len(message_id) + len(key) + len(header) + len(payload)
             for message_id, key, header, payload in zip(
                 ids, filled_keys, headers, payloads, strict=True
             )

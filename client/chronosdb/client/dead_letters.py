@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
 from chronosdb.client.arguments import check_name
+from chronosdb.client.checked_column import checked_column
 from chronosdb.client.link import Link
 from chronosdb.client.meta import decode_meta
 from chronosdb.client.results import text_id
@@ -145,9 +146,11 @@ def _letters(topic: str, partition: int, page: m.DeadLettersPage) -> Sequence[Fo
     if not page.batch:
         return []
     batch = EventBatch(page.batch)
-    columns = [column.cast("q") for column in (page.positions, page.offsets, page.published)]
-    if any(len(column) != batch.count for column in columns):
-        raise ProtocolError("the columns of a page of dead letters differ in length")
+    columns = (
+        checked_column("positions", page.positions, batch.count),
+        checked_column("offsets", page.offsets, batch.count),
+        checked_column("published", page.published, batch.count),
+    )
     return [
         _found(_Place(topic, partition, *place), batch, i)
         for i, place in enumerate(zip(*columns, strict=True))

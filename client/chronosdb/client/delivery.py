@@ -53,7 +53,10 @@ class Delivery(EventView[Chunk]):
 
     @property
     def attempt(self) -> int:
-        """1 for the first delivery to this group, then one more each time."""
+        """1 for the first delivery to this group, then one more each time.
+
+        One that was in flight when the node went down comes with its number again.
+        """
         return self._chunk.attempts[self._index]
 
     @property

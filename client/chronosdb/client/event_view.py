@@ -68,6 +68,11 @@ class EventView(Generic[C]):
         return self._chunk.batch.due[self._index]
 
     @property
+    def expires_ts(self) -> int | None:
+        """Epoch ms from which on it is not delivered any more, None: there is no such time."""
+        return self._chunk.batch.expires(self._index)
+
+    @property
     def published_ts(self) -> int:
         """Epoch ms at which the leader stored it."""
         published: int = self._chunk.published[self._index]

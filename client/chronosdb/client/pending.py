@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from chronosdb.client.checked_column import checked_column
 from chronosdb.client.connection import Ask
 from chronosdb.client.link import Link
 from chronosdb.client.lookup import IN_FLIGHT
@@ -144,9 +145,8 @@ def _events(partition: int, page: m.PendingPage) -> list[StoredEvent]:
     if not page.batch:
         return []
     batch = EventBatch(page.batch)
-    offsets, published = page.offsets.cast("q"), page.published.cast("q")
-    if not len(offsets) == len(published) == batch.count:
-        raise ProtocolError("the columns of a page of pending events differ in length")
+    offsets = checked_column("offsets", page.offsets, batch.count)
+    published = checked_column("published", page.published, batch.count)
     return [
         StoredEvent(
             state="pending",
@@ -155,6 +155,7 @@ def _events(partition: int, page: m.PendingPage) -> list[StoredEvent]:
             meta=decode_meta(batch.meta(i)),
             key=batch.key(i),
             schedule_ts=batch.due[i],
+            expires_ts=batch.expires(i),
             published_ts=published[i],
             partition=partition,
             offset=offsets[i],

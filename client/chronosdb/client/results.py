@@ -31,6 +31,8 @@ class StoredEvent:
     key: bytes | None
     #: Epoch ms at which it is due.
     schedule_ts: int
+    #: Epoch ms from which on it is not delivered any more, None: there is no such time.
+    expires_ts: int | None = None
     #: Epoch ms at which the leader stored it.
     published_ts: int
     partition: int
@@ -51,6 +53,7 @@ def stored_event(partition: int, reply: m.GetReply) -> StoredEvent:
         meta=decode_meta(batch.meta(0)),
         key=batch.key(0),
         schedule_ts=batch.due[0],
+        expires_ts=batch.expires(0),
         published_ts=reply.published_ms,
         partition=partition,
         offset=reply.offset,

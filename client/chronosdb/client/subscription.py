@@ -39,7 +39,7 @@ class Subscription:
         """
         if not await self._inbox.arrival():
             raise StopAsyncIteration
-        [(chunk, index, _)] = self._inbox.take(1)
+        [(chunk, index, _)] = self.take(1)
         return Delivery(self, chunk, index)
 
     def batches(self, max_events: int = 500) -> AsyncIterator[DeliveryBatch]:
@@ -49,6 +49,14 @@ class Subscription:
             InvalidArgument: `max_events` is not a positive int.
         """
         return _Batches(self, self._inbox, check_count("max_events", max_events, 1, MAX_CREDITS))
+
+    def take(self, limit: int) -> list[Slice]:
+        """Hand out at most `limit` of the deliveries that are there."""
+        taken = self._inbox.take(limit)
+        # The last of the buffer: credits that were kept back for company go now, because an
+        # application that settles nothing of what it has in hand would wait for ever.
+        self._membership.return_credits()
+        return taken
 
     async def ack(self, slices: Sequence[Slice]) -> None:
         """Settle deliveries; see `Delivery.ack`."""
@@ -121,8 +129,8 @@ class Subscription:
 
 class _Batches:
     # Not an async generator: one that a caller leaves half-way would have to be closed by hand.
-    def __init__(self, settler: Subscription, inbox: Inbox, max_events: int) -> None:
-        self._settler = settler
+    def __init__(self, subscription: Subscription, inbox: Inbox, max_events: int) -> None:
+        self._subscription = subscription
         self._inbox = inbox
         self._max_events = max_events
 
@@ -132,4 +140,4 @@ class _Batches:
     async def __anext__(self) -> DeliveryBatch:
         if not await self._inbox.arrival():
             raise StopAsyncIteration
-        return DeliveryBatch(self._settler, self._inbox.take(self._max_events))
+        return DeliveryBatch(self._subscription, self._subscription.take(self._max_events))

@@ -6,11 +6,12 @@ encoded once by the publisher, sliced by everyone after.
 Layout, little-endian, no padding (n = count)::
 
     count u32 | due i64[n] | payload_len u32[n] | meta_len u32[n] | key_len u16[n]
-    | id_len u8[n] | flags u8[n] | ids | bodies          body = key ‖ meta ‖ payload
+    | id_len u8[n] | flags u8[n] | ids | bodies          body = [expires i64] ‖ key ‖ meta ‖ payload
 
 `due` is epoch ms, or NOW: the leader stamps the time at which it stores the event. An event without
-key or meta has length 0 there. `meta` is a msgpack map. Flag bit 0 (RELATIVE): the due time was
-computed from the moment of the call, so it is not part of the event's identity.
+key or meta has length 0 there. `meta` is a msgpack map. Flag bit 0 (RELATIVE): the times were
+computed from the moment of the call, so they are not part of the event's identity. Flag bit 1
+(EXPIRES): the body begins with the time, epoch ms, from which the event is not delivered any more.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import Final, NamedTuple
 
 from chronosdb.wire.errors import InvalidArgument, ProtocolError
+from chronosdb.wire.event import check_expiry
 from chronosdb.wire.limits import (
     MAX_BATCH_EVENTS,
     MAX_KEY_BYTES,
@@ -36,10 +38,15 @@ if sys.byteorder != "little":  # pragma: no cover
 
 NOW: Final = -(2**63)
 RELATIVE: Final = 1
+EXPIRES: Final = 2
+_KNOWN_FLAGS: Final = bytes(range((RELATIVE | EXPIRES) + 1))
 
 _COUNT_BYTES: Final = 4
 #: Bytes of fixed columns per event: due 8, payload_len 4, meta_len 4, key_len 2, id_len 1, flags 1.
 _ROW_BYTES: Final = 20
+_EXPIRY_BYTES: Final = 8
+#: From an event's flags to the length of its expiry.
+_EXPIRY_LEN: Final = bytes(_EXPIRY_BYTES if flags & EXPIRES else 0 for flags in range(256))
 
 
 class Row(NamedTuple):
@@ -50,7 +57,9 @@ class Row(NamedTuple):
     key: bytes
     meta: bytes
     payload: bytes
+    #: EXPIRES need not be said: it follows from `expires_ms`.
     flags: int = 0
+    expires_ms: int | None = None
 
 
 def encode_batch(rows: Sequence[Row]) -> bytes:
@@ -61,9 +70,15 @@ def encode_batch(rows: Sequence[Row]) -> bytes:
     """
     if not 1 <= len(rows) <= MAX_BATCH_EVENTS:
         raise InvalidArgument(f"a batch holds 1 to {MAX_BATCH_EVENTS} events, not {len(rows)}")
-    ids, dues, keys, metas, payloads, flags = zip(*rows, strict=True)
+    ids, dues, keys, metas, payloads, flags, expires = zip(*rows, strict=True)
     return encode_columns(
-        ids=ids, dues=dues, keys=keys, metas=metas, payloads=payloads, flags=flags
+        ids=ids,
+        dues=dues,
+        keys=keys,
+        metas=metas,
+        payloads=payloads,
+        flags=flags,
+        expires=expires,
     )
 
 
@@ -75,10 +90,18 @@ def encode_columns(
     metas: Sequence[bytes],
     payloads: Sequence[bytes],
     flags: Sequence[int],
+    expires: Sequence[int | None] = (),
 ) -> bytes:
-    """As `encode_batch`, from columns of one length."""
+    """As `encode_batch`, from columns of one length; `expires` may be empty: no event does."""
     assert 1 <= len(ids) <= MAX_BATCH_EVENTS
     assert len(ids) == len(dues) == len(keys) == len(metas) == len(payloads) == len(flags)
+    expiries: Sequence[bytes] = ()
+    if expires:
+        expiries = [_expiry(time) for time in expires]
+        flags = [
+            (flag & ~EXPIRES) | (EXPIRES if expiry else 0)
+            for flag, expiry in zip(flags, expiries, strict=True)
+        ]
     return b"".join(
         (
             len(ids).to_bytes(_COUNT_BYTES, "little"),
@@ -89,19 +112,20 @@ def encode_columns(
             bytes(map(len, ids)),
             bytes(flags),
             *ids,
-            *_bodies(keys, metas, payloads),
+            *_bodies(expiries, keys, metas, payloads),
         )
     )
 
 
-def _bodies(
-    keys: Sequence[bytes], metas: Sequence[bytes], payloads: Sequence[bytes]
-) -> Sequence[bytes]:
-    if not any(keys) and not any(metas):
-        return payloads
-    bodies: list[bytes] = [b""] * (3 * len(payloads))
-    bodies[0::3], bodies[1::3], bodies[2::3] = keys, metas, payloads
-    return bodies
+def _expiry(expires_ms: int | None) -> bytes:
+    return b"" if expires_ms is None else expires_ms.to_bytes(_EXPIRY_BYTES, "little", signed=True)
+
+
+def _bodies(*columns: Sequence[bytes]) -> Iterable[bytes]:
+    """The columns row by row; the last, most often the only one with bytes in it, as it is."""
+    *others, payloads = columns
+    filled = [column for column in others if any(column)]
+    return chain.from_iterable(zip(*filled, payloads, strict=True)) if filled else payloads
 
 
 class EventBatch:
@@ -119,6 +143,7 @@ class EventBatch:
         "blob",
         "count",
         "due",
+        "expiry_len",
         "flags",
         "id_len",
         "key_len",
@@ -141,9 +166,13 @@ class EventBatch:
         self.key_len = view[at + 16 * n : at + 18 * n].cast("H")
         self.id_len = view[at + 18 * n : at + 19 * n]
         self.flags = view[at + 19 * n : at + 20 * n]
+        lengths = bytes(self.flags).translate(_EXPIRY_LEN)
+        #: One byte per event; empty when none expires, so that whoever has no such events pays nothing.
+        self.expiry_len = lengths if _EXPIRY_BYTES in lengths else b""
         self._ids_at = fixed_end
         self._bodies_at = fixed_end + sum(self.id_len)
         end = self._bodies_at + sum(self.payload_len) + sum(self.meta_len) + sum(self.key_len)
+        end += sum(self.expiry_len)
         if end != len(view):
             raise ProtocolError(f"a batch's lengths add up to {end} bytes, but it has {len(view)}")
         self._id_ends: list[int] | None = None
@@ -153,7 +182,8 @@ class EventBatch:
         """What a leader accepts from a publisher.
 
         Raises:
-            InvalidArgument: an id, key, meta, payload or time is beyond its limit.
+            InvalidArgument: an id, key, meta, payload or time is beyond its limit, an event expires
+                before it is due, or a flag is none of this version.
         """
         _within("message_id", min(self.id_len), max(self.id_len), 1, MAX_MESSAGE_ID_BYTES)
         _within("key", 0, max(self.key_len), 0, MAX_KEY_BYTES)
@@ -161,6 +191,21 @@ class EventBatch:
         _within("payload", 0, max(self.payload_len), 0, MAX_PAYLOAD_BYTES)
         if max(self.due) > MAX_TIME_MS:
             raise InvalidArgument(f"schedule_ts {max(self.due)} is after {MAX_TIME_MS} ms")
+        if unknown := bytes(self.flags).translate(None, _KNOWN_FLAGS):
+            raise InvalidArgument(
+                f"flags {unknown[0]:#x} have a bit that this version does not know"
+            )
+        self.check_expiries()
+
+    def check_expiries(self) -> None:
+        """That each event can be delivered for a while.
+
+        Raises:
+            InvalidArgument: one expires before it is due, or beyond the range of times.
+        """
+        for i, length in enumerate(self.expiry_len):
+            if length:
+                check_expiry(self.expires(i), self.due[i])
 
     @property
     def id_ends(self) -> list[int]:
@@ -173,7 +218,10 @@ class EventBatch:
     def body_ends(self) -> list[int]:
         """Where each body ends in `blob`; one more entry than events."""
         if self._body_ends is None:
-            lengths = map(sum, zip(self.key_len, self.meta_len, self.payload_len, strict=True))
+            columns: list[Iterable[int]] = [self.key_len, self.meta_len, self.payload_len]
+            if self.expiry_len:
+                columns.append(self.expiry_len)
+            lengths = map(sum, zip(*columns, strict=True))
             self._body_ends = list(accumulate(lengths, initial=self._bodies_at))
         return self._body_ends
 
@@ -187,15 +235,22 @@ class EventBatch:
         """The id of event `i`."""
         return bytes(self.blob[self.id_ends[i] : self.id_ends[i + 1]])
 
+    def expires(self, i: int) -> int | None:
+        """From when on event `i` is not delivered any more, epoch ms; None: there is no such time."""
+        if not self.expiry_len or not self.expiry_len[i]:
+            return None
+        start = self.body_ends[i]
+        return int.from_bytes(self.blob[start : start + _EXPIRY_BYTES], "little", signed=True)
+
     def key(self, i: int) -> bytes | None:
         """The key of event `i`, None when it has none."""
-        start = self.body_ends[i]
-        return bytes(self.blob[start : start + self.key_len[i]]) or None
+        stop = self.body_ends[i + 1] - self.payload_len[i] - self.meta_len[i]
+        return bytes(self.blob[stop - self.key_len[i] : stop]) or None
 
     def meta(self, i: int) -> bytes:
         """The encoded headers of event `i`, empty when it has none."""
-        start = self.body_ends[i] + self.key_len[i]
-        return bytes(self.blob[start : start + self.meta_len[i]])
+        stop = self.body_ends[i + 1] - self.payload_len[i]
+        return bytes(self.blob[stop - self.meta_len[i] : stop])
 
     def payload(self, i: int) -> bytes:
         """The payload of event `i`."""
@@ -203,7 +258,7 @@ class EventBatch:
         return bytes(self.blob[stop - self.payload_len[i] : stop])
 
     def body(self, i: int) -> memoryview:
-        """Key, meta and payload of event `i`, as stored."""
+        """Expiry, key, meta and payload of event `i`, as stored."""
         return self.blob[self.body_ends[i] : self.body_ends[i + 1]]
 
     def with_due(self, due: bytes) -> EventBatch:
@@ -235,11 +290,18 @@ class EventBatch:
         )
 
     def same_content(self, i: int, other: EventBatch, j: int) -> bool:
-        """Whether two events with one id are one event: equal bytes, and no two explicit due times."""
+        """Whether two events with one id are one event: equal bytes, and no two explicit times."""
+        if (self.flags[i] ^ other.flags[j]) & EXPIRES:
+            return False
         relative = (self.flags[i] | other.flags[j]) & RELATIVE or NOW in {self.due[i], other.due[j]}
-        same_due = bool(relative) or self.due[i] == other.due[j]
+        times, theirs = (self.due[i], self.expires(i)), (other.due[j], other.expires(j))
         lengths = (self.key_len[i], self.meta_len[i]) == (other.key_len[j], other.meta_len[j])
-        return same_due and lengths and self.body(i) == other.body(j)
+        return (bool(relative) or times == theirs) and lengths and self._said(i) == other._said(j)
+
+    def _said(self, i: int) -> memoryview:
+        """Key, meta and payload of event `i`."""
+        start, stop = self.body_ends[i], self.body_ends[i + 1]
+        return self.blob[start + (self.expiry_len[i] if self.expiry_len else 0) : stop]
 
 
 class BatchBuilder:

@@ -28,12 +28,13 @@ class Event:
     """One event to publish.
 
     `schedule_ts` is epoch milliseconds (None: due as soon as it is stored). Without a `message_id`
-    the client makes one before the first send. `relative` marks a due time that was computed from
-    the moment of the call (`after=`): publishing the same id again at another moment is then the
-    same event, not a conflict.
+    the client makes one before the first send. From `expires_ts` on, epoch milliseconds, the event is
+    not delivered any more. `relative` marks times that were computed from the moment of the call
+    (`after=`): publishing the same id again at another moment is then the same event, not a conflict.
 
     Raises:
-        InvalidArgument: a field is of the wrong type or beyond its limit.
+        InvalidArgument: a field is of the wrong type or beyond its limit, or the event expires
+            before it is due.
     """
 
     payload: bytes
@@ -42,6 +43,7 @@ class Event:
     key: bytes | None = None
     meta: Meta = field(default_factory=dict)
     relative: bool = False
+    expires_ts: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.payload, bytes):
@@ -56,6 +58,8 @@ class Event:
             check_message_id(self.message_id)
         if self.key is not None:
             check_key(self.key)
+        if self.expires_ts is not None:
+            check_expiry(self.expires_ts, self.schedule_ts)
 
 
 def check_time(value: object) -> int:
@@ -69,6 +73,24 @@ def check_time(value: object) -> int:
     if not MIN_TIME_MS <= value <= MAX_TIME_MS:
         raise InvalidArgument(f"time {value} is outside {MIN_TIME_MS} … {MAX_TIME_MS} ms")
     return value
+
+
+def check_expiry(expires_ts: object, schedule_ts: int | None) -> int:
+    """`expires_ts` as the time from which an event that is due at `schedule_ts` is not delivered.
+
+    Raises:
+        InvalidArgument: no time, or one that leaves no moment to deliver the event in.
+    """
+    try:
+        checked = check_time(expires_ts)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"expires_ts: {error}") from None
+    if schedule_ts is not None and checked <= schedule_ts:
+        raise InvalidArgument(
+            f"expires_ts {checked} is not after schedule_ts {schedule_ts}: the event would never be"
+            " delivered; let it expire later, or be due earlier"
+        )
+    return checked
 
 
 def check_message_id(message_id: object) -> bytes:

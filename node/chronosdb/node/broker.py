@@ -17,6 +17,7 @@ from chronosdb.node.metadata import Metadata
 from chronosdb.node.partition.committer import CommitOptions
 from chronosdb.node.partition.partition import Partition, PartitionId, options_for, policy_for
 from chronosdb.node.partition.reader import RecordCache
+from chronosdb.node.partition.retirement import RetentionLimits
 from chronosdb.node.removal import remove_orphans, remove_partition
 from chronosdb.node.reply import Reply
 from chronosdb.raft import (
@@ -35,6 +36,8 @@ from chronosdb.wal.layout import DataDir
 from chronosdb.wire.errors import ChronosError, InvalidArgument, NotFound, Overloaded
 from chronosdb.wire.letters import SUFFIX
 from chronosdb.wire.limits import MAX_NAME_CHARS
+from chronosdb.wire.messages import REDRIVE_GROUP
+from chronosdb.wire.units import format_duration
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ class BrokerOptions:
     log: LogOptions
     commit: CommitOptions
     retry: RetryPolicy
+    retention: RetentionLimits
     cache_bytes: int
 
 
@@ -82,6 +86,8 @@ class Broker:
         self._stopping = False
         #: Told of each partition that was opened, before it commits anything.
         self.on_opened: Callable[[Partition], None] = lambda _partition: None
+        #: Told when there is another open partition.
+        self.on_serving: Callable[[], None] = lambda: None
 
     async def run(self, address: str, task_status: trio.TaskStatus[None]) -> None:
         """Serve this node's partitions until `stop`; started when all of them are open."""
@@ -240,10 +246,15 @@ class Broker:
         """How deliveries of a topic are retried."""
         return policy_for(self._options.retry, self.topic(topic).settings)
 
+    def max_delay_ms(self, topic: str) -> int:
+        """How far ahead a topic's events may be due; 0: no limit. Raises NotFound."""
+        return options_for(self._options.commit, self.topic(topic).settings).max_delay_ms
+
     async def _create_topic(self, command: CreateTopic) -> tuple[TopicInfo, bool]:
         async with self._changing:
             _check_topic_name(command.name)
             _check_effect(command.settings)
+            self._check_retention(command.settings)
             policy_for(self._options.retry, command.settings)
             result = await self._metadata.change(command)
             info = self.topic(command.name)
@@ -253,6 +264,17 @@ class Broker:
         if result.created:
             logger.info("topic %s was created", info.name)
         return info, result.created
+
+    def _check_retention(self, settings: Mapping[str, int]) -> None:
+        """The bytes of events are needed for as long as their ids are known."""
+        retention_ms = settings.get("retention_ms", self._options.retention.ms)
+        window_ms = settings.get("dedup_window_ms", self._options.commit.dedup_window_ms)
+        if 0 < retention_ms < window_ms:
+            raise InvalidArgument(
+                f"retention_ms is {format_duration(retention_ms)}, shorter than dedup_window_ms,"
+                f" {format_duration(window_ms)}: a repeated publish is told from a conflict by the"
+                " first one's bytes. Shorten dedup_window_ms too"
+            )
 
     async def _delete_topic(self, name: str) -> None:
         async with self._changing:
@@ -280,6 +302,7 @@ class Broker:
         self.on_opened(partition)
         await self._nursery.start(partition.run, self._node_id, info.epochs[index])
         self._partitions[info.id, index] = partition
+        self.on_serving()
         if self._stopping:
             partition.stop()
 
@@ -293,6 +316,7 @@ class Broker:
             cache=self._cache,
             log_options=self._options.log,
             options=options_for(self._options.commit, info.settings),
+            retention=limits_for(self._options.retention, info.name, info.settings),
             on_dead_letters=self._dead_letters.post,
         )
 
@@ -306,15 +330,24 @@ async def _reply_with(work: Callable[[], Awaitable[T]], reply: Reply[T | Chronos
         reply.set(faults.of_log(error))
 
 
+def limits_for(limits: RetentionLimits, topic: str, settings: Mapping[str, int]) -> RetentionLimits:
+    """The node's limits with a topic's own settings over them.
+
+    Dead letters stay until they are redriven or purged.
+    """
+    return RetentionLimits(
+        settings.get("retention_ms", limits.ms),
+        settings.get("retention_bytes", limits.nbytes),
+        keeper=REDRIVE_GROUP if topic.endswith(SUFFIX) else None,
+    )
+
+
 def _check_effect(settings: Mapping[str, int]) -> None:
     """A promise that this version cannot keep is refused, not noted."""
     if settings.get("replication", 1) != 1:
         raise InvalidArgument(
             "replication: this is a single node, which keeps one copy; leave it at 1"
         )
-    for name in ("retention_ms", "retention_bytes"):
-        if name in settings:
-            raise InvalidArgument(f"{name}: this version keeps every event; leave it out")
 
 
 def _check_topic_name(name: str) -> None:

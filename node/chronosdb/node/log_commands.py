@@ -14,6 +14,7 @@ from chronosdb.client.cli.exits import Exit, Failure
 from chronosdb.client.cli.output import counted, json_line
 from chronosdb.client.cli.values import bytes_fields, bytes_text, format_time
 from chronosdb.node.partition import records
+from chronosdb.node.partition.describing import describe
 from chronosdb.wal import (
     Disk,
     Log,
@@ -142,7 +143,7 @@ def _scan(disk: Disk, directory: str, from_offset: int | None) -> Iterator[Recor
 
 def _described(record: Record, *, payload: bool, text: bool) -> dict[str, Any]:
     """What the header and the body say, in the order in which a reader wants it."""
-    body = records.describe(record)
+    body = describe(record)
     if payload and record.kind == records.Kind.PUBLISH:
         batch = records.read_batch(record)
         for i, event in enumerate(body["events"]):

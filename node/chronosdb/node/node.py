@@ -19,7 +19,9 @@ from chronosdb.node.observe.loop_lag import LoopLag
 from chronosdb.node.observe.metrics import Metrics
 from chronosdb.node.observe.stats import NodeFacts, Stats
 from chronosdb.node.partition.committer import CommitOptions
+from chronosdb.node.partition.retirement import RetentionLimits
 from chronosdb.node.recurring.schedules import Schedules
+from chronosdb.node.retention import Retention
 from chronosdb.node.service.connection import Connection, ConnectionOptions
 from chronosdb.node.service.requests import Services
 from chronosdb.node.service.server import Server, Stream
@@ -86,6 +88,7 @@ class Node:
                     )
                     schedules = Schedules(env, metadata, broker)
                     broker.on_opened = schedules.scheduler.recall
+                    nursery.start_soon(self._retain(broker).run)
                     await self._serve(identity, broker, schedules, task_status)
                     nursery.cancel_scope.cancel()
         finally:
@@ -129,6 +132,12 @@ class Node:
             if patience.cancelled_caught:
                 logger.warning("gave up waiting for a clean stop; the log is safe as it is")
             nursery.cancel_scope.cancel()
+
+    def _retain(self, broker: Broker) -> Retention:
+        """What lets old segments go; a stopping partition ends what it does with it."""
+        retention = Retention(self._env, broker)
+        broker.on_serving = retention.wake
+        return retention
 
     async def _measure(self, broker: Broker, server: Server) -> None:
         """Let the HTTP port show how the node does. Runs for ever."""
@@ -202,6 +211,8 @@ def _broker_options(config: Config) -> BrokerOptions:
             checkpoint_bytes=config.checkpoint_bytes,
             checkpoint_interval_ms=config.checkpoint_interval_ms,
             dedup_window_ms=config.dedup_window_ms,
+            max_delay_ms=config.max_delay_ms,
+            max_pending=config.max_pending,
             group_bytes=min(CommitOptions().group_bytes, config.segment_bytes // 8),
         ),
         retry=RetryPolicy(
@@ -210,5 +221,6 @@ def _broker_options(config: Config) -> BrokerOptions:
             backoff_ms=config.backoff_ms,
             backoff_max_ms=config.backoff_max_ms,
         ),
+        retention=RetentionLimits(config.retention_ms, config.retention_bytes),
         cache_bytes=config.record_cache_bytes,
     )

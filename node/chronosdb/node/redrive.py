@@ -13,6 +13,7 @@ from itertools import islice
 from chronosdb.node.broker import Broker
 from chronosdb.node.consumers import Consumers
 from chronosdb.node.partition.delivery import deliveries
+from chronosdb.node.partition.expiry import Sieve
 from chronosdb.node.partition.partition import Partition
 from chronosdb.node.partition.records import Run, SettleReason
 from chronosdb.node.reply import Reply
@@ -43,7 +44,14 @@ class Redrive:
             nothing = memoryview(b"")
             return DeadLettersPage(request, nothing, nothing, nothing, nothing, None)
         grants = [Grant(start, stop, 1) for start, stop in runs]
-        frames = deliveries(found.reader, grants, subscription=0, partition=partition, sent_ms=0)
+        frames = deliveries(
+            found.reader,
+            grants,
+            subscription=0,
+            partition=partition,
+            sent_ms=0,
+            sieve=Sieve(None),
+        )
         [(frame, _)] = islice(frames, 1)
         behind = frame.positions.cast("q")[-1] + 1
         more = behind if _open(found, behind) else None
@@ -72,6 +80,7 @@ class Redrive:
 def _open(partition: Partition, position: int) -> list[Run]:
     """The positions from `position` on that the redrive group has not settled."""
     end = partition.committer.end_position
+    position = max(position, partition.state.first_position)
     if position >= end:
         return []
     group = partition.state.groups.get(REDRIVE_GROUP)

@@ -17,7 +17,7 @@ from chronosdb.wal.disk import full_disk_is_clean, replace_file
 from chronosdb.wal.errors import Locked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from chronosdb.testing.chance import Random
 
@@ -113,13 +113,13 @@ class MemoryFile:
         self._open = True
 
     def pread(self, n: int, pos: int) -> bytes:
-        self._enter("pread")
+        self._enter("pread", pos, n)
         return bytes(self._inode.cached[pos : pos + n])
 
     def pwrite(self, buffers: Sequence[bytes | memoryview], pos: int) -> None:
         data = b"".join(buffers)
         try:
-            self._enter("pwrite")
+            self._enter("pwrite", pos, data)
             self._disk.take_space(pos + len(data) - len(self._inode.cached))
         except OSError:
             # A write that fails may have written some of it.
@@ -130,7 +130,7 @@ class MemoryFile:
 
     def allocate(self, pos: int, n: int) -> None:
         with full_disk_is_clean(f"reserve {n} bytes"):
-            self._enter("allocate")
+            self._enter("allocate", pos, n)
             self._disk.take_space(pos + n - len(self._inode.cached))
         if pos + n > len(self._inode.cached):
             self._inode.resize(pos + n)
@@ -145,7 +145,7 @@ class MemoryFile:
         self._inode.sync()
 
     def truncate(self, size: int) -> None:
-        self._enter("truncate")
+        self._enter("truncate", size)
         self._inode.resize(size)
 
     def size(self) -> int:
@@ -159,12 +159,12 @@ class MemoryFile:
     def _usable(self) -> bool:
         return self._open and self._incarnation == self._disk.incarnation
 
-    def _enter(self, call: str) -> None:
+    def _enter(self, call: str, *details: object) -> None:
         assert self._open, f"{call} on a closed file"
         assert self._writable or call in {"pread", "size"}, f"{call} on a read-only file"
         if self._incarnation != self._disk.incarnation:
             raise PowerCut(errno.EIO, "this handle is from before the crash")
-        self._disk.enter(call)
+        self._disk.enter(call, *details)
 
 
 @final
@@ -186,6 +186,8 @@ class MemoryDisk:
         self.incarnation = 0
         self.calls: list[str] = []
         """Names of the calls that could have failed, since the last crash."""
+        self.overheard: Callable[[str, tuple[object, ...]], None] = lambda _call, _details: None
+        """Told each of these calls and its arguments, before anything of it happens."""
         self._fail_in: int | None = None
         self._error: OSError = OSError(errno.EIO, "injected")
         self._directories = {"/", "."}
@@ -197,7 +199,7 @@ class MemoryDisk:
         self._locked: set[str] = set()
 
     def open(self, path: str, create: bool, *, writable: bool = True) -> MemoryFile:
-        self.enter("open")
+        self.enter("open", path)
         if path not in self._names:
             if not create:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
@@ -217,23 +219,23 @@ class MemoryDisk:
         return sorted(name.rpartition("/")[2] for name in names if layout.parent(name) == path)
 
     def mkdir(self, path: str) -> None:
-        self.enter("mkdir")
+        self.enter("mkdir", path)
         while path not in self._directories:
             self._directories.add(path)
             path = layout.parent(path)
 
     def rename(self, source: str, target: str) -> None:
-        self.enter("rename")
+        self.enter("rename", source, target)
         assert layout.parent(source) == layout.parent(target)
         self._set_names({target: self._inode(source), source: None})
 
     def unlink(self, path: str) -> None:
-        self.enter("unlink")
+        self.enter("unlink", path)
         self._inode(path)
         self._set_names({path: None})
 
     def rmdir(self, path: str) -> None:
-        self.enter("rmdir")
+        self.enter("rmdir", path)
         if self.listdir(path):
             raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
         # Durable at once, as mkdir is; the names in it that are still pending die with it.
@@ -242,7 +244,7 @@ class MemoryDisk:
         assert not gone, "removed before its names were durable"
 
     def fsync_dir(self, path: str) -> None:
-        self.enter("fsync_dir")
+        self.enter("fsync_dir", path)
         self._need_directory(path)
         rest = []
         for changes in self._pending_names:
@@ -257,7 +259,7 @@ class MemoryDisk:
         return max(0, self.capacity - self.used_bytes)
 
     def read_file(self, path: str) -> bytes:
-        self.enter("read_file")
+        self.enter("read_file", path)
         return bytes(self._inode(path).cached)
 
     def write_file_atomic(self, path: str, data: bytes) -> None:
@@ -284,6 +286,10 @@ class MemoryDisk:
         self._names = dict(self._durable_names)
         for inode in self._names.values():
             inode.crash(rng)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Ends the process that uses the disk: its handles and locks are gone, the cache is not."""
         self.incarnation += 1
         self.calls.clear()
         self._fail_in = None
@@ -318,18 +324,46 @@ class MemoryDisk:
 
     def copy(self) -> MemoryDisk:
         """Another disk with the same durable content."""
+        return self.survivor((), lambda inode: inode.durable)
+
+    def survivor(
+        self, kept_names: Iterable[int], content: Callable[[Inode], bytes | bytearray]
+    ) -> MemoryDisk:
+        """Another disk, with what a power cut now could leave of this one.
+
+        Namely these of the ``pending_names`` changes, by number, and this content of each file.
+        """
+        names = dict(self._durable_names)
+        for i in kept_names:
+            _apply_names(names, self._pending_names[i])
         other = MemoryDisk(self.capacity)
         other._directories = set(self._directories)
-        for name, inode in self._durable_names.items():
+        for name, inode in names.items():
             twin = Inode()
-            twin.durable[:] = twin.cached[:] = inode.durable
+            twin.durable[:] = twin.cached[:] = content(inode)
             other._names[name] = other._durable_names[name] = twin
         return other
 
+    def files(self) -> list[str]:
+        """The paths of all files, sorted."""
+        return sorted(self._names)
+
+    @property
+    def pending_names(self) -> int:
+        """How many changes of names no fsync of their directory has covered."""
+        return len(self._pending_names)
+
+    def unsynced(self) -> list[Inode]:
+        """The files, named or not any more, of which something is not durable."""
+        changed = (inode for names in self._pending_names for inode in names.values() if inode)
+        known = (*self._durable_names.values(), *self._names.values(), *changed)
+        return [inode for inode in dict.fromkeys(known) if inode.pending]
+
     # What only MemoryFile calls.
 
-    def enter(self, call: str) -> None:
+    def enter(self, call: str, *details: object) -> None:
         """Counts a call and raises the injected error when it is its turn."""
+        self.overheard(call, details)
         self.calls.append(call)
         if self._fail_in is None:
             return

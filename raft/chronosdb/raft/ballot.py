@@ -6,6 +6,7 @@ from typing import Self
 
 import msgpack
 
+from chronosdb.raft.errors import StorageDamagedError
 from chronosdb.raft.sealed import seal, unseal
 from chronosdb.raft.storage import Storage
 
@@ -35,8 +36,15 @@ class Ballot:
     def open(cls, storage: Storage, path: str) -> Self:
         """Read it back; raises StorageDamagedError."""
         payload = unseal(MAGIC, VERSION, storage.read_file(path), path)
-        term, voted_for = msgpack.unpackb(payload)
-        return cls(storage, path, term, voted_for)
+        try:
+            plain = msgpack.unpackb(payload)
+        except (ValueError, TypeError) as error:  # msgpack's own errors all derive from these
+            raise StorageDamagedError(f"{path}: not a ballot inside") from error
+        match plain:
+            case [int(term), None | str() as voted_for]:
+                return cls(storage, path, term, voted_for)
+            case _:
+                raise StorageDamagedError(f"{path}: not a ballot inside")
 
     def record(self, term: int, voted_for: str | None) -> None:
         """Make the new term and vote durable. Within a term a vote is for good."""

@@ -39,8 +39,10 @@ TOPIC_SETTINGS: Mapping[str, Bounds] = MappingProxyType(
         **GROUP_SETTINGS,
         "replication": Bounds(1, 7),
         "dedup_window_ms": Bounds(0),
-        "retention_ms": Bounds(1),
-        "retention_bytes": Bounds(1),
+        "max_delay_ms": Bounds(0),
+        "max_pending": Bounds(0),
+        "retention_ms": Bounds(0),
+        "retention_bytes": Bounds(0),
     }
 )
 

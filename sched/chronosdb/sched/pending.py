@@ -78,6 +78,14 @@ class PendingSet:
             return None
         return np.isin(offsets, _offsets_of(found))
 
+    def between(self, start: int, stop: int) -> PendingSet:
+        """A copy of the part of the set in `[start, stop)`."""
+        assert 0 <= start <= stop <= OFFSET_MAX
+        part = PendingSet()
+        part._bitmap.add_range(start, stop)
+        part._bitmap &= self._bitmap
+        return part
+
     def to_bytes(self) -> bytes:
         """The set in the format of this module's docstring."""
         self._bitmap.run_optimize()

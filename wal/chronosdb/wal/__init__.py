@@ -29,6 +29,7 @@ from chronosdb.wal.options import LogOptions
 from chronosdb.wal.os_disk import OsDisk
 from chronosdb.wal.record import HEADER_BYTES, Draft, Point, Record
 from chronosdb.wal.recovery import Recovery
+from chronosdb.wal.segment import SegmentInfo
 from chronosdb.wal.verify import Problem, VerifyReport, verify
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "Problem",
     "Record",
     "Recovery",
+    "SegmentInfo",
     "TooLarge",
     "VerifyReport",
     "ViewsDamaged",

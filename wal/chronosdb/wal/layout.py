@@ -9,6 +9,7 @@ TEMPORARY_SUFFIX = ".tmp"
 
 _SEGMENT = re.compile(r"([0-9]{20})\.log")
 _SIDECAR = re.compile(r"([0-9]{20})\.idx")
+_START_MARK = re.compile(r"([0-9]{20})\.start")
 
 
 def join(directory: str, name: str) -> str:
@@ -21,14 +22,24 @@ def parent(path: str) -> str:
     return path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
 
 
+def segment_name(base_lsn: int) -> str:
+    """The name of the segment that begins at ``base_lsn``."""
+    return f"{base_lsn:020d}.log"
+
+
 def segment_path(directory: str, base_lsn: int) -> str:
-    """Where the segment that begins at ``base_lsn`` lies."""
-    return join(directory, f"{base_lsn:020d}.log")
+    """Where that segment lies."""
+    return join(directory, segment_name(base_lsn))
 
 
 def sidecar_path(directory: str, base_lsn: int) -> str:
     """Where the sparse index of that segment lies."""
     return join(directory, f"{base_lsn:020d}.idx")
+
+
+def start_mark_path(directory: str, start_lsn: int) -> str:
+    """Where the empty file lies whose name says that the log begins at ``start_lsn``."""
+    return join(directory, f"{start_lsn:020d}.start")
 
 
 def segment_base(name: str) -> int | None:
@@ -40,6 +51,12 @@ def segment_base(name: str) -> int | None:
 def sidecar_base(name: str) -> int | None:
     """The base LSN in a sidecar's file name; None for any other name."""
     match = _SIDECAR.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def start_mark_lsn(name: str) -> int | None:
+    """The LSN in a start mark's file name; None for any other name."""
+    match = _START_MARK.fullmatch(name)
     return int(match[1]) if match else None
 
 

@@ -1,7 +1,7 @@
 """A log: opaque records in a row of segment files, durable when ``sync`` says so.
 
-One thread at a time writes (``reserve``, ``append``, ``sync``, ``close``) while any others read
-(``read``, ``scan``, ``find_*``): log_reader.py says why that is safe. There is no lock in here.
+One thread at a time writes (``reserve``, ``append``, ``sync``, ``drop_before``, ``close``) while any
+others read (``read``, ``scan``, ``at_*``): log_reader.py says why that is safe. There is no lock in here.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from chronosdb.wal import layout
 from chronosdb.wal.codec import encode_group
 from chronosdb.wal.errors import DiskFull, LogClosed, LogDamaged, LogFailed, LogMissing, TooLarge
 from chronosdb.wal.index import SparseIndex
-from chronosdb.wal.log_reader import LogReader, Segment
+from chronosdb.wal.inventory import mark_start, remove_dropped, take_inventory
+from chronosdb.wal.log_reader import LogReader, Segment, View
 from chronosdb.wal.record import HEADER_BYTES, Point
-from chronosdb.wal.segment import LOG_ID_BYTES, SegmentHeader, create_segment
+from chronosdb.wal.segment import LOG_ID_BYTES, SegmentHeader, SegmentInfo, create_segment
 from chronosdb.wal.segment_writer import SegmentWriter
 from chronosdb.wal.sidecar import write_sidecar
 from chronosdb.wal.survey import survey
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from chronosdb.wal.disk import Disk
+    from chronosdb.wal.inventory import Inventory
     from chronosdb.wal.options import LogOptions
     from chronosdb.wal.record import Draft, Record
     from chronosdb.wal.recovery import Recovery
@@ -47,15 +49,16 @@ class Log:
         self._directory = directory
         self._options = options
         self._log_id = found.headers[-1].log_id
-        segments = [Segment(header.start, None) for header in found.headers]
-        segments[-1].index = found.index
         self._index = found.index
-        self._reader = LogReader(disk, directory, segments, found.tail, options, writable=writable)
+        *sealed, last = [header.start for header in found.headers]
+        segments = (*(Segment(start, None) for start in sealed), Segment(last, found.index))
+        view = View(segments, found.tail)
+        self._reader = LogReader(disk, directory, view, options, writable=writable)
         # Invariant: everything below is durable; never above end_lsn.
         self._synced_lsn = min(found.proven_lsn, found.tail.lsn)
         self._segment: SegmentWriter | None = None
         if writable:
-            self._start_writing(found.headers[-1].start.lsn)
+            self._start_writing(last.lsn, found.files)
 
     @classmethod
     def open(
@@ -182,7 +185,7 @@ class Log:
             segment.write(buffers, nbytes)
             self._index.extend(records)
             # Last, because it makes the records visible to the reading thread.
-            self._reader.tail = tail
+            self._reader.advance(tail)
         return records
 
     def sync(self) -> None:
@@ -199,6 +202,35 @@ class Log:
         with self._fail_stop():
             segment.sync()
         self._synced_lsn = end_lsn
+
+    def segments(self) -> list[SegmentInfo]:
+        """All segments, oldest first; there is always one."""
+        view = self._reader.view
+        return [SegmentInfo(segment.start, view.end(i)) for i, segment in enumerate(view.segments)]
+
+    def drop_before(self, lsn: int) -> None:
+        """Deletes every whole segment that ends at or below ``lsn``, but never the last one.
+
+        The log then begins where the first remaining segment does, also after a crash at any moment.
+        Whoever reads what is being dropped gets the right records, or OutOfRange.
+
+        Raises:
+            DiskFull: nothing changed.
+            LogFailed: the disk failed, now or earlier. The segments may or may not be gone when the
+                log is opened again, and it is whole either way.
+        """
+        self._writer()
+        first_kept = self._reader.view.at(lsn)
+        if first_kept <= 0:
+            return
+        with self._fail_stop():
+            start = self._reader.view.segments[first_kept].start
+            mark_start(self._disk, self._directory, start.lsn)
+            self._reader.begin_at(first_kept)
+            files = take_inventory(self._disk, self._directory)
+            remove_dropped(self._disk, self._directory, files)
+            # An open file keeps its space.
+            self._reader.close_files()
 
     def read(self, lsn: int) -> Record:
         """The record at ``lsn``, its checksum verified.
@@ -256,16 +288,16 @@ class Log:
                 segment.close()
             self._reader.close()
 
-    def _start_writing(self, base_lsn: int) -> None:
+    def _start_writing(self, base_lsn: int, files: Inventory) -> None:
         """Cuts what is torn, and makes durable what so far may have survived only in memory.
 
         Nobody may be told about a record that the next power cut would take back: neither its
         bytes nor, after a process died between making a segment and syncing the directory, its file.
         """
         with self._fail_stop():
-            for name in self._disk.listdir(self._directory):
-                if name.endswith(layout.TEMPORARY_SUFFIX):
-                    self._disk.unlink(layout.join(self._directory, name))
+            for name in files.temporary:
+                self._disk.unlink(layout.join(self._directory, name))
+            remove_dropped(self._disk, self._directory, files)
             segment = self._open_segment(base_lsn)
             segment.rewrite(self._synced_lsn)
             segment.trim()

@@ -74,6 +74,20 @@ class SegmentHeader:
         return cls(log_id, Point(lsn, offset, position, ts_ms))
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """A segment as whoever decides what to drop sees it."""
+
+    start: Point
+    end: Point
+    """Where the next one begins; the end of the log for the last one."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its records."""
+        return self.end.lsn - self.start.lsn
+
+
 def file_position(base_lsn: int, lsn: int) -> int:
     """Where in the segment's file the byte of the log at ``lsn`` lies."""
     assert lsn >= base_lsn

@@ -109,27 +109,17 @@ class SegmentReader:
         """The first valid record that begins at ``lsn`` or later and ends by ``stop``."""
         while lsn + HEADER_BYTES <= stop:
             next_stretch = (lsn // _STRETCH + 1) * _STRETCH
-            for candidate in self._candidates(lsn, min(next_stretch, stop)):
+            end = min(next_stretch, stop)
+            data = self._pread(end - lsn + 8, file_position(self._base, lsn) + _LSN_AT)
+            if not data:
+                return None  # the file ends before its segment is said to
+            for candidate in _candidates(data, lsn, end):
                 try:
                     return self.read(candidate, stop, HEADER_BYTES)
                 except DamagedRecord:
                     continue
             lsn = next_stretch
         return None
-
-    def _candidates(self, lsn: int, end: int) -> Iterator[int]:
-        """Places in one stretch where a header would find its own LSN."""
-        lower_bytes = 8 - _UPPER_BYTES
-        field_at = file_position(self._base, lsn) + _LSN_AT
-        data = self._pread(end - lsn + 8, field_at)
-        upper = lsn.to_bytes(8, "little")[lower_bytes:]
-        at = data.find(upper, lower_bytes)
-        while at >= 0:
-            start = at - lower_bytes
-            candidate = lsn + start
-            if candidate < end and data[start : start + 8] == candidate.to_bytes(8, "little"):
-                yield candidate
-            at = data.find(upper, at + 1)
 
     def written_end(self, lsn: int, stop: int, chunk: int) -> int:
         """The LSN after the last byte from ``lsn`` to ``stop`` that is not zero; ``lsn`` if none is."""
@@ -145,3 +135,16 @@ class SegmentReader:
 def _record_at(window: _Window, lsn: int, stop: int) -> Record:
     header = window.take(lsn, HEADER_BYTES)
     return decode(header, window.take(lsn + HEADER_BYTES, body_bytes(header, lsn, stop - lsn)), lsn)
+
+
+def _candidates(data: bytes, lsn: int, end: int) -> Iterator[int]:
+    """Where in one stretch, ``data``, a header would find its own LSN; that of ``lsn`` comes first."""
+    lower_bytes = 8 - _UPPER_BYTES
+    upper = lsn.to_bytes(8, "little")[lower_bytes:]
+    at = data.find(upper, lower_bytes)
+    while at >= 0:
+        start = at - lower_bytes
+        candidate = lsn + start
+        if candidate < end and data[start : start + 8] == candidate.to_bytes(8, "little"):
+            yield candidate
+        at = data.find(upper, at + 1)

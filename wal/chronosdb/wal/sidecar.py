@@ -27,9 +27,7 @@ def read_sidecar(
 ) -> tuple[SparseIndex, int] | None:
     """The index and how far its segment was durable; None if missing or damaged."""
     path = layout.sidecar_path(directory, base_lsn)
-    if not disk.exists(path):
-        return None
     try:
         return SparseIndex.decode(disk.read_file(path), base_lsn, interval_bytes)
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         return None

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 from chronosdb.wal import layout
 from chronosdb.wal.errors import LogDamaged, LogMissing, WrongLog
 from chronosdb.wal.index import SparseIndex
+from chronosdb.wal.inventory import take_inventory
 from chronosdb.wal.recovery import Behind, Ending, Recovery
 from chronosdb.wal.segment import SEGMENT_HEADER_BYTES, SegmentHeader
 from chronosdb.wal.segment_reader import Gap, SegmentReader
 from chronosdb.wal.sidecar import read_sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from chronosdb.wal.disk import Disk
+    from chronosdb.wal.inventory import Inventory
     from chronosdb.wal.options import LogOptions
     from chronosdb.wal.record import Point, Record
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 class Survey:
     """A log as it was found."""
 
+    files: Inventory
     headers: list[SegmentHeader]
     index: SparseIndex
     """Of the last segment."""
@@ -50,18 +53,14 @@ def survey(
         LogDamaged: a segment's header, or every segment, is gone.
         WrongLog: a segment has another id than ``log_id`` (None accepts any one id).
     """
-    names = disk.listdir(directory) if disk.exists(directory) else []
-    bases = sorted(base for name in names if (base := layout.segment_base(name)) is not None)
-    orphans = [
-        f"{name}: the segment of this index is missing"
-        for name in names
-        if (base := layout.sidecar_base(name)) is not None and base not in bases
-    ]
+    files = take_inventory(disk, directory)
+    bases = files.bases
+    missing = [f"{file.witness}: {file.why}" for file in files.missing]
     if not bases:
-        _no_segments(directory, durable_lsn, orphans)
+        _no_segments(directory, durable_lsn, missing)
     headers = _read_headers(disk, directory, bases)
     _check_log_id(directory, headers, log_id)
-    damage = orphans + [
+    damage = missing + [
         problem
         for header, following in pairwise(headers)
         if (problem := line_up(disk, directory, header.start.lsn, following.start.lsn))
@@ -74,18 +73,18 @@ def survey(
         damage.append(problem)
     torn_bytes = ending.written_end - ending.lsn
     recovery = Recovery(directory, len(bases), bases[0], tail.lsn, torn_bytes, tuple(damage))
-    return Survey(headers, index, tail, max(proven_lsn, durable_lsn), recovery)
+    return Survey(files, headers, index, tail, max(proven_lsn, durable_lsn), recovery)
 
 
-def _no_segments(directory: str, durable_lsn: int, orphans: list[str]) -> None:
+def _no_segments(directory: str, durable_lsn: int, missing: list[str]) -> None:
     if durable_lsn > 0:
-        orphans = [f"the log was durable up to lsn {durable_lsn}, but is gone", *orphans]
-    if orphans:
-        raise LogDamaged(Recovery(directory, 0, 0, 0, 0, tuple(orphans)))
+        missing = [f"the log was durable up to lsn {durable_lsn}, but is gone", *missing]
+    if missing:
+        raise LogDamaged(Recovery(directory, 0, 0, 0, 0, tuple(missing)))
     raise LogMissing(f"there is no log in {directory}")
 
 
-def _read_headers(disk: Disk, directory: str, bases: list[int]) -> list[SegmentHeader]:
+def _read_headers(disk: Disk, directory: str, bases: Sequence[int]) -> list[SegmentHeader]:
     headers: list[SegmentHeader] = []
     damage: list[str] = []
     for base in bases:

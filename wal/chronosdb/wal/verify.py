@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from chronosdb.wal import layout
 from chronosdb.wal.errors import LogMissing
 from chronosdb.wal.index import SparseIndex
+from chronosdb.wal.inventory import take_inventory
 from chronosdb.wal.recovery import Behind, Verdict
 from chronosdb.wal.segment import SEGMENT_HEADER_BYTES
 from chronosdb.wal.segment_reader import Gap, SegmentReader
@@ -17,7 +18,7 @@ from chronosdb.wal.sidecar import read_sidecar
 from chronosdb.wal.survey import examine, line_up, read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from chronosdb.wal.disk import Disk
     from chronosdb.wal.record import Point, Record
@@ -90,14 +91,15 @@ def verify(disk: Disk, directory: str, *, durable_lsn: int = 0) -> VerifyReport:
         LogMissing: there is no log in ``directory``.
     """
     report = VerifyReport(directory)
-    names = disk.listdir(directory) if disk.exists(directory) else []
-    bases = sorted(base for name in names if (base := layout.segment_base(name)) is not None)
-    for name in names:
-        base = layout.sidecar_base(name)
-        if base is not None and base not in bases:
-            report.add(layout.join(directory, name), base, "the segment of this index is missing")
-    if bases:
-        _Walk(disk, report, durable_lsn).run(bases)
+    files = take_inventory(disk, directory)
+    for file in files.missing:
+        report.add(layout.join(directory, file.witness), file.lsn, file.why)
+    report.notes += [
+        f"{layout.join(directory, name)}: left over; the next start removes it"
+        for name in (*files.dropped, *files.temporary)
+    ]
+    if files.bases:
+        _Walk(disk, report, durable_lsn).run(files.bases)
     elif report.ok:
         raise LogMissing(f"there is no log in {directory}")
     return report
@@ -114,7 +116,7 @@ class _Walk:
         # What the next record must carry; None where damage has hidden it.
         self._point: Point | None = None
 
-    def run(self, bases: list[int]) -> None:
+    def run(self, bases: Sequence[int]) -> None:
         report = self._report
         report.segments = len(bases)
         report.start_lsn = report.end_lsn = bases[0]

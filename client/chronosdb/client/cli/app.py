@@ -29,6 +29,7 @@ _BUILT_IN: Final = (
     EntryPoint("dlq", f"{_PACKAGE}.dlq:dlq", _PLUGINS),
     EntryPoint("schedule", f"{_PACKAGE}.schedule:schedule", _PLUGINS),
     EntryPoint("top", f"{_PACKAGE}.top:top", _PLUGINS),
+    EntryPoint("bench", f"{_PACKAGE}.bench:bench", _PLUGINS),
     EntryPoint("cluster", f"{_PACKAGE}.cluster:cluster", _PLUGINS),
     EntryPoint("completion", f"{_PACKAGE}.completion:completion", _PLUGINS),
 )

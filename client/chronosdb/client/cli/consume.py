@@ -132,6 +132,7 @@ def _as_json(topic: str, event: Delivery) -> dict[str, Any]:
         "position": event.position,
         "attempt": event.attempt,
         "schedule_ts": event.schedule_ts,
+        "expires_ts": event.expires_ts,
         "published_ts": event.published_ts,
         "lateness_ms": event.lateness_ms,
         **bytes_fields("key", event.key),

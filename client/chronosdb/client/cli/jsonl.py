@@ -28,6 +28,8 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_b64: bytes | None = None
     at: int | str | None = None
     after: str | None = None
+    expires_at: int | str | None = None
+    expires_after: str | None = None
     meta: dict[str, str | int | float | bool | None] | None = None
 
 
@@ -35,7 +37,7 @@ _decode: Final = msgspec.json.Decoder(_Line).decode
 
 
 def parse_line(line: bytes, now_ms: Callable[[], int]) -> Event:
-    """The event that `line` describes; `after` counts from `now_ms()`.
+    """The event that `line` describes; `after` counts from `now_ms()`, an expiry from the due time.
 
     Raises:
         ValueError: not JSON, not these fields, or a value beyond its limit.
@@ -44,16 +46,19 @@ def parse_line(line: bytes, now_ms: Callable[[], int]) -> Event:
         fields = _decode(line)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(str(error)) from None
+    schedule_ts = _time(fields.at, fields.after, now_ms, "")
+    start_ms = now_ms if schedule_ts is None else lambda: schedule_ts
     payload = _either(fields.payload, fields.payload_b64, "payload")
     if payload is None:
         raise ValueError('needs "payload" (text) or "payload_b64" (base64)')
     return Event(
         payload=payload,
-        schedule_ts=_schedule_ts(fields, now_ms),
+        schedule_ts=schedule_ts,
         message_id=fields.id,
         key=_either(fields.key, fields.key_b64, "key"),
         meta=fields.meta or {},
         relative=fields.at is None,
+        expires_ts=_time(fields.expires_at, fields.expires_after, start_ms, "expires_"),
     )
 
 
@@ -100,15 +105,17 @@ def _either(text: str | None, raw: bytes | None, name: str) -> bytes | None:
     raise ValueError(f'has both "{name}" and "{name}_b64"; keep one')
 
 
-def _schedule_ts(fields: _Line, now_ms: Callable[[], int]) -> int | None:
-    match fields.at, fields.after:
+def _time(
+    at: int | str | None, after: str | None, start_ms: Callable[[], int], prefix: str
+) -> int | None:
+    match at, after:
         case None, None:
             return None
-        case None, str(after):
-            return now_ms() + parse_duration_ms(after)
-        case int(at), None:
+        case None, str():
+            return start_ms() + parse_duration_ms(after)
+        case int(), None:
             return check_time(at)
-        case str(at), None:
+        case str(), None:
             return parse_time_ms(at)
         case _:
-            raise ValueError('has both "at" and "after"; keep one')
+            raise ValueError(f'has both "{prefix}at" and "{prefix}after"; keep one')

@@ -18,7 +18,10 @@ from chronosdb.client.cli.values import parse_header, parse_time_ms, parsed_by
 from chronosdb.client.seams import Seams
 from chronosdb.wire.units import parse_duration_ms
 
-_OF_ONE_EVENT: Final = ("payload", "at_ms", "after_ms", "message_id", "key", "meta")
+_OF_ONE_EVENT: Final = (
+    *("payload", "at_ms", "after_ms", "expires_at_ms", "expires_after_ms"),
+    *("message_id", "key", "meta"),
+)
 
 
 #: The control character tells click to keep the lines of a paragraph.
@@ -30,7 +33,7 @@ A line:  {"payload": "text", "id": "pay-42", "key": "u7",
           "at": "2030-01-31T08:00:00Z", "meta": {"k": "v"}}
 
 Bytes that are not text go in "payload_b64" and "key_b64"; "at" may also be epoch ms; "after": "30s"
-may stand instead of "at".
+may stand instead of "at"; "expires_at" and "expires_after" as the options say.
 """
 
 
@@ -50,6 +53,20 @@ may stand instead of "at".
     metavar="DURATION",
     callback=parsed_by(parse_duration_ms),
     help="Due after 30s, 5m, 2h, 1d …",
+)
+@click.option(
+    "--expires-at",
+    "expires_at_ms",
+    metavar="TIME",
+    callback=parsed_by(parse_time_ms),
+    help="Not delivered from this time on.",
+)
+@click.option(
+    "--expires-after",
+    "expires_after_ms",
+    metavar="DURATION",
+    callback=parsed_by(parse_duration_ms),
+    help="Not delivered from so long after it is due on.",
 )
 @click.option("--id", "message_id", help="Message id; publishing it again stores nothing more.")
 @click.option("--key", help="Events of one key are in one partition.")
@@ -91,12 +108,16 @@ def _publish_one(
     payload: str,
     at_ms: int | None,
     after_ms: int | None,
+    expires_at_ms: int | None,
+    expires_after_ms: int | None,
     message_id: str | None,
     key: str | None,
     meta: tuple[tuple[str, str], ...],
 ) -> None:
     if at_ms is not None and after_ms is not None:
         raise click.UsageError("--at and --after exclude each other")
+    if expires_at_ms is not None and expires_after_ms is not None:
+        raise click.UsageError("--expires-at and --expires-after exclude each other")
 
     async def send(db: Client) -> PublishResult:
         return await db.publish(
@@ -106,7 +127,9 @@ def _publish_one(
             key=None if key is None else os.fsencode(key),
             meta=dict(meta),
             at=at_ms,
-            after=None if after_ms is None else after_ms / 1000,
+            after=_seconds(after_ms),
+            expires_at=expires_at_ms,
+            expires_after=_seconds(expires_after_ms),
         )
 
     result = app.run(send)
@@ -142,6 +165,10 @@ def _report(app: App, topic: str, tally: Tally) -> None:
         return
     duplicates = f", {tally.duplicates:,} of them stored before" if tally.duplicates else ""
     app.output.text([f"published {counted(tally.published, 'event')} to {topic}{duplicates}"])
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
 
 
 def _size(source: BufferedIOBase) -> int | None:

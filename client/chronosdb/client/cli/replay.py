@@ -115,6 +115,7 @@ def _as_json(topic: str, event: ReplayedEvent) -> dict[str, Any]:
         "offset": event.offset,
         "position": event.position,
         "schedule_ts": event.schedule_ts,
+        "expires_ts": event.expires_ts,
         "published_ts": event.published_ts,
         "fired_ts": event.fired_ts,
         **bytes_fields("key", event.key),

@@ -27,7 +27,8 @@ def topic() -> None:
     multiple=True,
     callback=parsed_by(parse_setting),
     help="A setting of this topic instead of the node's: max_attempts=3, ack_timeout_ms=5m,"
-    " backoff_ms, backoff_max_ms, dedup_window_ms. May be given again.",
+    " backoff_ms, backoff_max_ms, dedup_window_ms=3d, retention=7d, retention_bytes=10GB, max_delay_ms=30d,"
+    " max_pending=1000000. May be given again.",
 )
 @pass_app
 def create(app: App, name: str, partitions: int, settings: tuple[tuple[str, int], ...]) -> None:

@@ -125,6 +125,8 @@ def parse_setting(text: str) -> tuple[str, int]:
         ValueError: no name, no "=", or a value that is none of this name's kind.
     """
     name, value = parse_header(text)
+    if name == "retention":
+        name = "retention_ms"
     if re.fullmatch(r"-?[0-9]+", value, re.ASCII):
         return name, int(value)
     if name.endswith("_ms"):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from chronosdb.client.checked_column import checked_column
 from chronosdb.client.event_view import EventView
 from chronosdb.client.replay.terms import ReplayTerms
 from chronosdb.wire import EventBatch
 from chronosdb.wire import messages as m
-from chronosdb.wire.errors import ProtocolError
 from chronosdb.wire.messages.replay import ReplayBy
 
 
@@ -24,10 +24,10 @@ class ReplayChunk:
         self.batch = EventBatch(message.batch)
         count = self.batch.count
         known = count if by == "fired" else 0
-        self.offsets = _column("offsets", message.offsets, count)
-        self.published = _column("published", message.published, count)
-        self.positions = _column("positions", message.positions, known)
-        self.fired = _column("fired", message.fired, known)
+        self.offsets = checked_column("offsets", message.offsets, count)
+        self.published = checked_column("published", message.published, count)
+        self.positions = checked_column("positions", message.positions, known)
+        self.fired = checked_column("fired", message.fired, known)
         #: By which events of several partitions are merged, and paced.
         self.times = {"scheduled": self.batch.due, "fired": self.fired}.get(by, self.published)
 
@@ -83,9 +83,3 @@ class ReplayedEvent(EventView[ReplayChunk]):
         return (
             f"<ReplayedEvent {self.message_id!r} partition={self.partition} offset={self.offset}>"
         )
-
-
-def _column(name: str, raw: memoryview, count: int) -> memoryview[int]:
-    if len(raw) != 8 * count:
-        raise ProtocolError(f"column {name} has {len(raw)} bytes, not {8 * count}")
-    return raw.cast("B").cast("q")

@@ -79,9 +79,20 @@ class SyncPublisher(Twin[BufferedPublisher]):
         meta: Meta | None = None,
         at: dt.datetime | int | None = None,
         after: float | None = None,
+        expires_at: dt.datetime | int | None = None,
+        expires_after: float | None = None,
     ) -> SyncSent:
         """See `BufferedPublisher.send`."""
-        sent = self._send(payload, message_id=message_id, key=key, meta=meta, at=at, after=after)
+        sent = self._send(
+            payload,
+            message_id=message_id,
+            key=key,
+            meta=meta,
+            at=at,
+            after=after,
+            expires_at=expires_at,
+            expires_after=expires_after,
+        )
         return SyncSent(self._bridge, sent)
 
 
@@ -117,10 +128,13 @@ class SyncClient(Twin[Client]):
         """See `Client.schedules`."""
         return SyncSchedules(self._bridge, self._twin.schedules)
 
-    def create_topic(self, name: str, partitions: int = 1, **settings: int) -> TopicInfo:
+    def create_topic(
+        self, name: str, partitions: int = 1, *, retention: float | None = None, **settings: int
+    ) -> TopicInfo:
         """See `Client.create_topic`."""
         # By hand: with settings of any name, `self` could be meant to be one of them.
-        return self._bridge.call(partial(self._twin.create_topic, name, partitions, **settings))
+        create = partial(self._twin.create_topic, name, partitions, retention=retention, **settings)
+        return self._bridge.call(create)
 
     @contextmanager
     def publisher(

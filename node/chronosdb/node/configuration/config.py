@@ -108,9 +108,35 @@ class Config:
     dedup_window_ms: int = setting(
         "7d",
         DURATION,
-        "How long a message id is remembered: a second publish of it stores nothing.",
+        "How long a message id is remembered: a second publish of it stores nothing. That of a "
+        "pending event is remembered until the event is over.",
         low="1s",
         high="3660d",
+    )
+    max_delay_ms: int = setting(
+        "0s",
+        DURATION,
+        "How far ahead an event may be due; one that is due later is refused. 0s: no limit.",
+        high="36600d",
+    )
+    max_pending: int = setting(
+        "0",
+        INTEGER,
+        "Events that may be pending in a partition; beyond it publishers have to wait. 0: no limit.",
+    )
+    retention_ms: int = setting(
+        "0s",
+        DURATION,
+        "How long what is over and done with is kept at least; then it may go, a whole segment at a "
+        "time. Pending events always stay. Not shorter than dedup_window. 0s: for ever.",
+        high="36600d",
+    )
+    retention_bytes: int = setting(
+        "0B",
+        SIZE,
+        "How large a partition's log may grow before its oldest segments go, if nothing needs them: "
+        "what lies inside the dedup window always stays. 0B: without bound.",
+        high="1024TiB",
     )
     ack_timeout_ms: int = setting(
         "30s",
@@ -266,6 +292,12 @@ def _contradictions(config: Config) -> Iterator[str]:
         )
     if config.listen == config.http and config.listen.port != 0:
         yield f"listen and http are both {config.listen}; give http another port, or off"
+    if 0 < config.retention_ms < config.dedup_window_ms:
+        yield (
+            f"retention ({format_duration(config.retention_ms)}) is shorter than dedup_window "
+            f"({format_duration(config.dedup_window_ms)}), for which events are needed; raise "
+            "retention, or shorten dedup_window too"
+        )
     for smaller, larger in (("backoff", "backoff_max"), ("handshake_timeout", "idle_timeout")):
         low, high = getattr(config, f"{smaller}_ms"), getattr(config, f"{larger}_ms")
         if low > high:

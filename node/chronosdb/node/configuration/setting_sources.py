@@ -21,6 +21,7 @@ COMMAND_VARIABLES: Final = frozenset(
 _INJECTED: Final = re.compile(r"CHRONOS_(\w+_)?(PORT(_\d+_\w+)?|SERVICE_(HOST|PORT)(_\w+)?)")
 
 MAX_FILE_BYTES: Final = 1024 * 1024
+_DEPTH_MAX: Final = 16
 
 
 def flag_options(settings: Iterable[Setting]) -> list[click.Option]:
@@ -90,7 +91,10 @@ def _parse(content: bytes, path: str) -> dict[str, Any]:
         raise ConfigError([f"{path} is {len(content)} bytes; at most {MAX_FILE_BYTES} are read"])
     try:
         return tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # a number of too many digits is a mere ValueError
         raise ConfigError([f"{path} is not TOML: {error}"]) from None
 
 
@@ -99,7 +103,8 @@ def _flatten(
 ) -> Iterator[tuple[str, str, Any]]:
     for name, raw in table.items():
         path = (*prefix, name)
-        if isinstance(raw, dict):
+        # No setting is so deep: what is below is part of an unknown key.
+        if isinstance(raw, dict) and len(path) < _DEPTH_MAX:
             yield from _flatten(raw, path)
         else:
             yield "_".join(path), ".".join(path), raw

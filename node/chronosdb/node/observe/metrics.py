@@ -67,6 +67,16 @@ _COUNTERS: Final[Sequence[tuple[str, str, Callable[[Reading], int]]]] = (
         "Deliveries that failed (nack, ack timeout) and are tried again.",
         lambda r: r.counters.retried,
     ),
+    (
+        "events_carried",
+        "Events stored again because the oldest part of a log was deleted.",
+        lambda r: r.counters.carried,
+    ),
+    (
+        "log_dropped_bytes",
+        "Bytes of log segments deleted.",
+        lambda r: r.counters.dropped_bytes,
+    ),
 )
 _GAUGES: Final[Sequence[tuple[str, str, Callable[[Reading], float]]]] = (
     ("partitions", "Partitions that this node serves.", lambda r: r.partitions),

@@ -17,7 +17,7 @@ from chronosdb.node.partition.staging import Staging
 from chronosdb.node.partition.standing import Standing
 from chronosdb.wal import Draft
 from chronosdb.wire.batch import NOW
-from chronosdb.wire.errors import ChronosError
+from chronosdb.wire.errors import ChronosError, InvalidArgument
 
 Change = Literal["cancelled", "rescheduled", "already_fired", "not_found"]
 #: Told how it ended, once that is on disk.
@@ -30,6 +30,7 @@ class ChangeProposal:
     """Cancel the event with an id (`due_ms` None), or let it be due at another time."""
 
     sheddable = False
+    alone = False
     nbytes = _OVERHEAD
 
     def __init__(self, message_id: bytes, due_ms: int | None, outcome: ChangeOutcome) -> None:
@@ -39,7 +40,7 @@ class ChangeProposal:
         self._change: Change = "not_found"
 
     def decide(self, staging: Staging) -> Draft | None:
-        """See `Proposal.decide`."""
+        """See `Proposal.decide`. Raises InvalidArgument when the event must not be due then."""
         known = staging.find([self._message_id])
         offset = None if known is None else known[0]
         if offset is None:
@@ -49,9 +50,9 @@ class ChangeProposal:
         if standing is not Standing.PENDING:
             self._change = "cancelled" if standing is Standing.CANCELLED else "already_fired"
             return None
-        return (
-            self._cancel(staging, offset) if self._due_ms is None else self._move(staging, offset)
-        )
+        if self._due_ms is None:
+            return self._cancel(staging, offset)
+        return self._move(staging, offset, self._due_ms)
 
     def committed(self) -> None:
         """See `Proposal.committed`."""
@@ -63,13 +64,16 @@ class ChangeProposal:
 
     def _cancel(self, staging: Staging, offset: int) -> Draft:
         self._change = "cancelled"
-        staging.withdrawn[offset] = Standing.CANCELLED
+        staging.cancel([offset])
         return records.cancel(np.array([offset], np.int64), staging.now_ms, staging.epoch)
 
-    def _move(self, staging: Staging, offset: int) -> Draft:
+    def _move(self, staging: Staging, offset: int, due_ms: int) -> Draft:
+        if due_ms == NOW:
+            due_ms = staging.now_ms
+        staging.limits.check_due(due_ms, staging.now_ms)
+        _check_life(staging, offset, due_ms)
         self._change = "rescheduled"
         staging.withdrawn[offset] = Standing.PENDING
-        due_ms = staging.now_ms if self._due_ms == NOW else self._due_ms
         due = Due(np.array([due_ms], np.int64), np.array([offset], np.int64))
         return records.move(due, staging.now_ms, staging.epoch)
 
@@ -78,6 +82,7 @@ class CancelManyProposal:
     """Cancel those of many events that are still pending."""
 
     sheddable = False
+    alone = False
 
     def __init__(
         self, offsets: Sequence[int], outcome: Callable[[int | ChronosError], None]
@@ -91,7 +96,7 @@ class CancelManyProposal:
         """See `Proposal.decide`."""
         pending = [o for o in self._offsets if staging.standing(o) is Standing.PENDING]
         self._count = len(pending)
-        staging.withdrawn.update(dict.fromkeys(pending, Standing.CANCELLED))
+        staging.cancel(pending)
         if not pending:
             return None
         return records.cancel(np.array(pending, np.int64), staging.now_ms, staging.epoch)
@@ -103,3 +108,14 @@ class CancelManyProposal:
     def refused(self, error: ChronosError) -> None:
         """See `Proposal.refused`."""
         self._outcome(error)
+
+
+def _check_life(staging: Staging, offset: int, due_ms: int) -> None:
+    """That an event which is due at `due_ms` has not expired by then."""
+    stored = staging.stored(offset)
+    expires_ms = stored.batch.expires(offset - stored.start)
+    if expires_ms is not None and due_ms >= expires_ms:
+        raise InvalidArgument(
+            f"the event expires at {expires_ms}: due at {due_ms}, it would never be delivered."
+            " Let it be due earlier, or cancel it and publish another"
+        )

@@ -45,6 +45,8 @@ class Checkpointer:
         #: When the first change since the last checkpoint was seen; None: the views are saved.
         self._changed_ms: int | None = None
         self._changed = Signal()
+        #: Held while a checkpoint is written: it reads the log.
+        self.saving = trio.Lock()
 
     def changed(self) -> None:
         """Records were applied."""
@@ -67,12 +69,13 @@ class Checkpointer:
 
     async def save(self) -> None:
         """Save now. Once begun it is not cancelled: what is in the picture is marked as saved."""
-        self._changed_ms = None
-        began_s = trio.current_time()
-        with trio.CancelScope(shield=True):
-            checkpoint = self._state.begin_checkpoint()
-            await self._env.threads.run(checkpoint.write)
-            self._state.end_checkpoint(checkpoint)
+        async with self.saving:
+            self._changed_ms = None
+            began_s = trio.current_time()
+            with trio.CancelScope(shield=True):
+                checkpoint = self._state.begin_checkpoint()
+                await self._env.threads.run(checkpoint.write)
+                self._state.end_checkpoint(checkpoint)
         self._timings.add(trio.current_time() - began_s)
 
     def _is_due(self) -> bool:

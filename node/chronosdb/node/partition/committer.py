@@ -22,10 +22,12 @@ from chronosdb.node.partition.checkpointer import Checkpointer
 from chronosdb.node.partition.counters import Counters
 from chronosdb.node.partition.disk_watch import DiskWatch
 from chronosdb.node.partition.due import Due, joined
+from chronosdb.node.partition.limits import Limits
 from chronosdb.node.partition.reader import EventReader, Fired, Stored
 from chronosdb.node.partition.records import Kind
 from chronosdb.node.partition.staging import Proposal, Staging
 from chronosdb.node.partition.state import PartitionState
+from chronosdb.node.reply import Reply
 from chronosdb.wal import DamagedRecord, DiskFull, Draft, Log, Record
 from chronosdb.wire.errors import ChronosError, Overloaded
 
@@ -50,6 +52,9 @@ class CommitOptions:
     #: Publishes waiting, in bytes: beyond it publishers are told Overloaded.
     queue_bytes: int = 256 * 1024 * 1024
     dedup_window_ms: int = 7 * 24 * 3600 * 1000
+    #: See `Limits`; 0: none.
+    max_delay_ms: int = 0
+    max_pending: int = 0
     #: One write group, about: large enough to make an fsync cheap per event, small enough not to
     #: delay a timer by more than a few milliseconds.
     group_bytes: int = 4 * 1024 * 1024
@@ -80,6 +85,7 @@ class Committer:
         reader: EventReader,
         options: CommitOptions,
         counters: Counters,
+        limits: Limits,
         name: str,
     ) -> None:
         self._env = env
@@ -88,6 +94,7 @@ class Committer:
         self._reader = reader
         self._options = options
         self._counters = counters
+        self._limits = limits
         self._disk = DiskWatch(name, log, counters.sync_s)
         #: Told when `end_position` has grown.
         self.on_fired: Callable[[], None] = lambda: None
@@ -107,6 +114,8 @@ class Committer:
         #: `periodic` only: when the oldest unsynced group was written.
         self._unsynced_since_ms: int | None = None
         self._window_checked_ms = 0
+        #: What the log is to lose next, and who waits for it.
+        self._drop: tuple[int, Reply[ChronosError | None]] | None = None
         #: Positions below this are committed and may be delivered (I6, I11).
         self.end_position = log.next_position
         #: Offsets below this are committed.
@@ -133,6 +142,31 @@ class Committer:
         self._queued_bytes += _sheddable_bytes(proposal)
         self._wake.set()
 
+    async def drop_before(self, lsn: int) -> None:
+        """Let the log lose its segments below `lsn`, between two write groups.
+
+        Raises:
+            Overloaded: the disk is too full even for that, or the partition is stopping.
+        """
+        async with self._checkpointer.saving:
+            if self._stopping:
+                raise Overloaded("the node is shutting down")
+            assert self._drop is None
+            reply = Reply[ChronosError | None]()
+            self._drop = (lsn, reply)
+            self._wake.set()
+            error = await reply.get()
+        if error is not None:
+            raise error
+
+    async def save_views(self) -> None:
+        """Have a checkpoint written; returns when it is in the store."""
+        await self._checkpointer.save()
+
+    def has_space(self) -> bool:
+        """Whether there is disk space for a checkpoint."""
+        return self._log.has_space()
+
     def stop(self) -> None:
         """Finish what is queued, save the views, and let `run` return."""
         self._stopping = True
@@ -147,9 +181,11 @@ class Committer:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._checkpointer.run)
             while self._queue or not self._stopping:
-                if not self._queue:
+                if not self._queue and self._drop is None:
                     await self._env.clock.wait(self._wake, self._next_deadline_ms())
+                await self._drop_segments()
                 await self._commit(self._take())
+            await self._drop_segments()
             nursery.cancel_scope.cancel()
         await self._env.threads.run(self._log.sync)
         if self._log.has_space():
@@ -169,6 +205,8 @@ class Committer:
         group: list[Proposal] = []
         nbytes = 0
         while self._queue and len(group) < limit and nbytes < self._options.group_bytes:
+            if group and (group[-1].alone or self._queue[0].alone):
+                break
             group.append(self._queue.popleft())
             nbytes += group[-1].nbytes
             self._queued_bytes -= _sheddable_bytes(group[-1])
@@ -178,7 +216,8 @@ class Committer:
         now_ms = self._env.clock.now_ms()
         self._slide_window(now_ms)
         group = self._decide(proposals, now_ms)
-        sync = self._must_sync(now_ms, writes=bool(group.drafts))
+        alone = any(proposal.alone for proposal in proposals)
+        sync = alone or self._must_sync(now_ms, writes=bool(group.drafts))
         if group.drafts or sync:
             try:
                 monotonic_s = trio.lowlevel.current_clock().current_time
@@ -196,7 +235,7 @@ class Committer:
     def _decide(self, proposals: Sequence[Proposal], now_ms: int) -> _Group:
         """Turn proposals and due timers into drafts. Changes nothing but the wheel."""
         state = self._state
-        staging = Staging(now_ms, state, self._reader, self._log.next_offset)
+        staging = Staging(now_ms, state, self._reader, self._log.next_offset, self._limits)
         accepted: list[Proposal] = []
         drafts: list[Draft] = []
         for proposal in proposals:
@@ -271,6 +310,19 @@ class Committer:
             self.on_fired()
         for listener in self.listeners:
             listener()
+
+    async def _drop_segments(self) -> None:
+        """The other place where the log is changed; nothing is written meanwhile."""
+        if self._drop is None:
+            return
+        lsn, reply = self._drop
+        error: ChronosError | None = None
+        try:
+            await self._env.threads.run(self._log.drop_before, lsn)
+        except DiskFull as full:
+            error = faults.of_log(full)
+        self._drop = None
+        reply.set(error)
 
     def _slide_window(self, now_ms: int) -> None:
         """Let ids leave the dedup window, once a second of log time, which never goes back."""

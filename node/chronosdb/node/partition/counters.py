@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from chronosdb.node.partition import records
+from chronosdb.node.partition.carry import Carry
 from chronosdb.node.partition.due import Int64s
 from chronosdb.node.partition.histogram import Histogram
 from chronosdb.node.partition.proposals import Placement
@@ -51,6 +52,10 @@ class Counters:
     delivered: int = 0
     #: Deliveries that failed and are tried again.
     retried: int = 0
+    #: Events stored again, so that the oldest part of the log could be deleted.
+    carried: int = 0
+    #: Of segments that were deleted.
+    dropped_bytes: int = 0
     #: Deliveries that are over, by reason.
     settled: Counter[SettleReason] = field(default_factory=Counter)
     #: How long after its due time an event was first sent to a group, in milliseconds.
@@ -73,6 +78,8 @@ class Counters:
                 self.settled[SettleReason(settle.reason)] += int((runs[1::2] - runs[::2]).sum())
             case Kind.RETRY:
                 self.retried += len(records.read_retries(record).positions) // 8
+            case Kind.CARRY:
+                self.carried += Carry(record).count
             case Kind.CANCEL:
                 self.cancelled += len(records.read_cancel(record))
             case Kind.MOVE:

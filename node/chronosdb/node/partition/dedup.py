@@ -1,12 +1,13 @@
-"""The dedup index: message id → offset of the event that has it, inside the window.
+"""The dedup index: message id → offset of the event that has it.
 
-Ids applied since the last checkpoint are in a dict, older ones in LevelDB. The window is measured on
-log timestamps: an offset below `floor` was published too long ago to count.
+An id is known for the dedup window after its publish, and for as long as its event is pending. Ids
+applied since the last checkpoint are in a dict, older ones in LevelDB. The window is measured on log
+timestamps: an offset below `floor` was published too long ago to count by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 
 from chronosdb.wal import KeyValue
@@ -17,8 +18,9 @@ _OFFSET_BYTES = 8
 class DedupIndex:
     """One partition's ids."""
 
-    def __init__(self, store: KeyValue) -> None:
+    def __init__(self, store: KeyValue, is_pending: Callable[[int], bool]) -> None:
         self._store = store
+        self._is_pending = is_pending
         #: Applied since the last checkpoint began.
         self._fresh: dict[bytes, int] = {}
         #: Being written by the running checkpoint; dropped once they are in the store.
@@ -30,8 +32,12 @@ class DedupIndex:
         """Take in events with these ids, stored at `first_offset` and the offsets after it."""
         self._fresh.update(zip(ids, count(first_offset), strict=False))
 
+    def add_at(self, ids: Iterable[bytes], offsets: Iterable[int]) -> None:
+        """Take in events with these ids, stored at these offsets."""
+        self._fresh.update(zip(ids, offsets, strict=True))
+
     def find(self, ids: Sequence[bytes]) -> list[int | None] | None:
-        """The offset of each id inside the window; None when not one of them is known."""
+        """The offset of each id that is known; None when not one of them was ever seen."""
         stored = self._store.get_many(ids)
         in_memory = not (
             self._fresh.keys().isdisjoint(ids) and self._writing.keys().isdisjoint(ids)
@@ -53,25 +59,31 @@ class DedupIndex:
         """The rows of `begin_checkpoint` are in the store."""
         self._writing = {}
 
-    def superseded(self, ids: Sequence[bytes], first_offset: int) -> list[bytes]:
-        """Which of these expired rows may be deleted: those that no later event has taken over.
+    def obsolete(self, rows: Sequence[tuple[bytes, int]]) -> list[bytes]:
+        """Of ids and offsets that are to be forgotten, the ids whose rows the running checkpoint deletes.
 
-        Such an event may be in the store already, or among the rows being written with the deletion.
+        A later event may have taken an id over: in the store already, or in what is being written
+        with the deletions, and before them.
         """
-        stored = self._store.get_many(ids)
+        stored = self._store.get_many([message_id for message_id, _ in rows])
         return [
             message_id
-            for n, (message_id, raw) in enumerate(zip(ids, stored, strict=True))
-            if raw is not None
-            and int.from_bytes(raw, "little") == first_offset + n
-            and message_id not in self._writing
+            for (message_id, offset), raw in zip(rows, stored, strict=True)
+            if self._saved(message_id, raw) == offset
         ]
 
     def _newest(self, message_id: bytes, raw: bytes | None) -> int | None:
-        for layer in (self._fresh, self._writing):
-            if (offset := layer.get(message_id)) is not None:
-                return offset
-        return None if raw is None else int.from_bytes(raw, "little")
+        offset = self._fresh.get(message_id)
+        return self._saved(message_id, raw) if offset is None else offset
+
+    def _saved(self, message_id: bytes, raw: bytes | None) -> int | None:
+        """The offset that the store has, or will have, when it has `raw` now."""
+        offset = self._writing.get(message_id)
+        if offset is None and raw is not None:
+            return int.from_bytes(raw, "little")
+        return offset
 
     def _inside(self, offset: int | None) -> int | None:
-        return offset if offset is not None and offset >= self.floor else None
+        if offset is None or offset >= self.floor or self._is_pending(offset):
+            return offset
+        return None

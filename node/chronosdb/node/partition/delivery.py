@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from chronosdb.node.partition.due import Int64s, joined
+from chronosdb.node.partition.expiry import Sieve
 from chronosdb.node.partition.reader import EventReader, Slice
 from chronosdb.node.partition.records import ATTEMPTS_MAX
 from chronosdb.sched import Grant
@@ -17,6 +18,14 @@ from chronosdb.wire.messages import Deliver
 #: A frame is closed when it has grown past this; one event may be larger.
 FRAME_BYTES: Final = 1024 * 1024
 
+#: A slice, and the place of its first event among all that are granted.
+_Piece = tuple[int, Slice]
+
+
+def positions_of(grants: Sequence[Grant]) -> Int64s:
+    """Every position granted, in order."""
+    return np.concatenate([np.arange(g.start, g.stop, dtype=np.int64) for g in grants])
+
 
 def deliveries(
     reader: EventReader,
@@ -25,43 +34,51 @@ def deliveries(
     subscription: int,
     partition: int,
     sent_ms: int,
+    sieve: Sieve,
 ) -> Iterator[tuple[Deliver, Int64s]]:
-    """The frames that carry `grants`, each with when its events were due."""
-    positions = np.concatenate([np.arange(g.start, g.stop, dtype=np.int64) for g in grants])
+    """The frames that carry what `sieve` leaves of `grants`, each with when its events were due."""
+    positions = positions_of(grants)
     due_ms, offsets = joined([reader.fired(g.start, g.stop) for g in grants])
     attempts = np.repeat(
         np.array([min(g.attempt, ATTEMPTS_MAX) for g in grants], dtype=np.uint16),
         [g.stop - g.start for g in grants],
     )
-    first = 0
-    for slices in _frames(reader.slices(offsets)):
+    for pieces in _frames(sieve.pieces(reader.slices(offsets))):
         builder = BatchBuilder()
-        for piece in slices:
+        for _, piece in pieces:
             builder.add(piece.stored.batch, piece.start, piece.stop)
-        stop = first + builder.count
+        rows = _rows(pieces, builder.count)
         yield (
             Deliver(
                 subscription=subscription,
                 partition=partition,
                 sent_ms=sent_ms,
-                positions=memoryview(positions[first:stop].tobytes()),
-                offsets=memoryview(offsets[first:stop].tobytes()),
-                published=memoryview(_published(slices)),
-                attempts=memoryview(attempts[first:stop].tobytes()),
-                batch=memoryview(builder.build(due_ms[first:stop].tobytes())),
+                positions=memoryview(positions[rows].tobytes()),
+                offsets=memoryview(offsets[rows].tobytes()),
+                published=memoryview(_published(pieces)),
+                attempts=memoryview(attempts[rows].tobytes()),
+                batch=memoryview(builder.build(due_ms[rows].tobytes())),
             ),
-            due_ms[first:stop],
+            due_ms[rows],
         )
-        first = stop
 
 
-def _frames(slices: Iterator[Slice]) -> Iterator[list[Slice]]:
-    """Slices in groups of about FRAME_BYTES."""
-    frame: list[Slice] = []
+def _rows(pieces: Sequence[_Piece], count: int) -> slice | Int64s:
+    """The places of these events: one run of them, unless something between them was left out."""
+    first, (last, piece) = pieces[0][0], pieces[-1]
+    stop = last + piece.stop - piece.start
+    if stop - first == count:
+        return slice(first, stop)
+    return np.concatenate([np.arange(at, at + p.stop - p.start) for at, p in pieces])
+
+
+def _frames(pieces: Iterator[_Piece]) -> Iterator[list[_Piece]]:
+    """Pieces in groups of about FRAME_BYTES."""
+    frame: list[_Piece] = []
     nbytes = 0
-    for whole in slices:
+    for at, whole in pieces:
         for piece in _bounded(whole):
-            frame.append(piece)
+            frame.append((at + piece.start - whole.start, piece))
             ends = piece.stored.batch.body_ends
             nbytes += ends[piece.stop] - ends[piece.start]
             if nbytes >= FRAME_BYTES:
@@ -86,6 +103,6 @@ def _bounded(piece: Slice) -> Iterator[Slice]:
         start = stop
 
 
-def _published(slices: Sequence[Slice]) -> bytes:
-    times = np.array([piece.stored.published_ms for piece in slices], dtype=np.int64)
-    return np.repeat(times, [piece.stop - piece.start for piece in slices]).tobytes()
+def _published(pieces: Sequence[_Piece]) -> bytes:
+    times = np.array([piece.stored.published_ms for _, piece in pieces], dtype=np.int64)
+    return np.repeat(times, [piece.stop - piece.start for _, piece in pieces]).tobytes()

@@ -16,17 +16,20 @@ from chronosdb.node.environment import Environment
 from chronosdb.node.partition import proposals
 from chronosdb.node.partition.committer import Committer
 from chronosdb.node.partition.counters import Counters
-from chronosdb.node.partition.delivery import deliveries
+from chronosdb.node.partition.delivery import deliveries, positions_of
+from chronosdb.node.partition.expiry import Sieve
 from chronosdb.node.partition.proposals import Outcome, SettleProposal
 from chronosdb.node.partition.reader import EventReader
 from chronosdb.node.partition.records import RetryRow, Run, SettleReason
 from chronosdb.node.partition.state import GroupState, PartitionState
-from chronosdb.sched import Failure, GroupQueue, RetryPolicy
+from chronosdb.sched import Failure, GroupQueue, RetryPolicy, RunSet
 from chronosdb.wire.errors import ChronosError, LeaseLost
 from chronosdb.wire.messages import Deliver
 
 #: Events leased at a time, between two looks at the member's room.
 _STEP: Final = 256
+#: Expired events left out at a time, between two looks at what else there is to do.
+_EXPIRED_STEP: Final = 4096
 #: Failed deliveries in one RETRY record.
 _RETRY_ROWS: Final = 4096
 
@@ -84,8 +87,8 @@ class _Group:
     queue: GroupQueue
     #: Who may be sent to. In an ordered group that is one member at most.
     members: list[Member] = field(default_factory=list)
-    #: Acks on their way to the log; others may join while it is open.
-    settling: SettleProposal | None = None
+    #: Settlements on their way to the log; others of the reason may join while one is open.
+    settling: dict[SettleReason, SettleProposal] = field(default_factory=dict)
     turn: int = 0
 
     def next_member(self) -> Member | None:
@@ -272,22 +275,37 @@ class Dispatcher:
     def _deliver(self, group: _Group, now_ms: int) -> None:
         """Send as much as there is and as the members have room for."""
         end = self._committer.end_position
+        # A clock that was set back must not make a delivery look early (I3), or expired events live.
+        sent_ms = max(now_ms, self._committer.last_ts_ms)
+        expired = 0
         while group.queue.has_work(end, now_ms):
             member = group.next_member()
             if member is None:
                 return
+            if expired >= _EXPIRED_STEP:
+                self.wake()
+                return
+            sieve = Sieve(sent_ms)
             grants = group.queue.take(member.id, min(_STEP, member.room()), end, now_ms)
             frames = deliveries(
                 self._reader,
                 grants,
                 subscription=member.subscription,
                 partition=self._partition,
-                # A clock that was set back must not make a delivery look early (I3).
-                sent_ms=max(now_ms, self._committer.last_ts_ms),
+                sent_ms=sent_ms,
+                sieve=sieve,
             )
             for frame, due_ms in frames:
                 member.deliver(frame, len(due_ms))
                 self._counters.sent(frame, due_ms)
+            if sieve.left_out:
+                expired += len(sieve.left_out)
+                self._expired(group, positions_of(grants)[sieve.left_out].tolist())
+
+    def _expired(self, group: _Group, positions: Iterable[int]) -> None:
+        """Settle what nobody is sent any more; it was leased, and cost no credit."""
+        runs = self._acked(group, RunSet((p, p + 1) for p in positions), 0)
+        self._settle(group.name, runs, SettleReason.EXPIRED, _ignore)
 
     def _acked(self, group: _Group, runs: Iterable[Run], end: int) -> list[Run]:
         """Note in the queue that `runs` are done with; those of them for which that is new."""
@@ -306,11 +324,11 @@ class Dispatcher:
                     group.queue.commit(start, stop)
             outcome(error)
 
-        proposal = group.settling
-        if reason is not SettleReason.ACKED or proposal is None or not proposal.open:
+        proposal = group.settling.get(reason)
+        if proposal is None or not proposal.open:
             proposal = SettleProposal(name, group.saved, reason)
             self._committer.submit(proposal)
-            group.settling = proposal if reason is SettleReason.ACKED else group.settling
+            group.settling[reason] = proposal
         proposal.add(runs, settled)
 
     def _failed(

@@ -11,9 +11,9 @@ import trio
 from chronosdb.node.environment import Threads
 from chronosdb.node.partition.committer import Committer
 from chronosdb.node.partition.due import Int64s
-from chronosdb.node.partition.reader import EventReader
+from chronosdb.node.partition.reader import EventReader, first_since
 from chronosdb.node.partition.state import PartitionState
-from chronosdb.wal import Log, OutOfRange, Record
+from chronosdb.wal import Log, Record
 
 #: Reading pauses after so much, that others may run.
 _STEP_RECORDS: Final = 16
@@ -52,10 +52,7 @@ class History:
 
     def since(self, ms: int) -> Record | None:
         """The first record written at `ms` or later."""
-        try:
-            return self.log.at_time(ms)
-        except OutOfRange:
-            return None
+        return first_since(self.log, ms)
 
     def cancelled(self, offsets: Int64s) -> Int64s:
         """Which of `offsets` are cancelled."""

@@ -17,13 +17,15 @@ from chronosdb.node.partition.committer import CommitOptions, Committer
 from chronosdb.node.partition.counters import Counters
 from chronosdb.node.partition.dispatcher import DeadLetter, Dispatcher
 from chronosdb.node.partition.history import History
+from chronosdb.node.partition.limits import Limits
 from chronosdb.node.partition.proposals import Outcome, Placement, PublishOutcome, PublishProposal
-from chronosdb.node.partition.reader import EventReader, RecordCache, Stored
+from chronosdb.node.partition.reader import EventReader, RecordCache, Stored, first_since
 from chronosdb.node.partition.records import ATTEMPTS_MAX
+from chronosdb.node.partition.retirement import FOR_EVER, RetentionLimits, Retirement
 from chronosdb.node.partition.standing import Standing, standing
 from chronosdb.node.partition.state import PartitionState, durable_lsn
 from chronosdb.sched import PolicyError, RetryPolicy
-from chronosdb.wal import KeyValue, Log, LogOptions, OutOfRange
+from chronosdb.wal import KeyValue, Log, LogOptions
 from chronosdb.wire import EventBatch
 from chronosdb.wire.errors import ChronosError, InvalidArgument, Overloaded
 
@@ -84,11 +86,12 @@ class Partition:
         state: PartitionState,
         cache: RecordCache,
         options: CommitOptions,
+        retention: RetentionLimits,
         on_dead_letters: Callable[[Partition, Sequence[DeadLetter]], None],
     ) -> None:
         self.id = identity
         self.state = state
-        self.reader = EventReader(log, identity.log_id, cache)
+        self.reader = EventReader(log, identity.log_id, cache, state.carried)
         self._log = log
         self._threads = env.threads
         self._max_batch_bytes = max_batch_bytes
@@ -104,6 +107,7 @@ class Partition:
             reader=self.reader,
             options=options,
             counters=self.counters,
+            limits=Limits(identity.topic, options.max_delay_ms, options.max_pending),
             name=f"{identity.topic}/{identity.partition}",
         )
         self.dispatcher = Dispatcher(
@@ -116,6 +120,17 @@ class Partition:
             on_dead_letters=lambda letters: on_dead_letters(self, letters),
         )
         self.committer.on_fired = self.dispatcher.wake
+        self.retirement = Retirement(
+            env.threads,
+            log,
+            state,
+            self.committer,
+            counters=self.counters,
+            limits=retention,
+            window_ms=options.dedup_window_ms,
+            record_bytes=max_batch_bytes,
+            name=f"{identity.topic}/{identity.partition}",
+        )
 
     @classmethod
     def open(
@@ -129,6 +144,7 @@ class Partition:
         log_options: LogOptions,
         options: CommitOptions,
         on_dead_letters: Callable[[Partition, Sequence[DeadLetter]], None],
+        retention: RetentionLimits = FOR_EVER,
     ) -> Partition:
         """Open or create the log and bring the views up to its end. Blocks: call it in a thread.
 
@@ -160,6 +176,7 @@ class Partition:
             state=state,
             cache=cache,
             options=options,
+            retention=retention,
             on_dead_letters=on_dead_letters,
         )
 
@@ -196,6 +213,7 @@ class Partition:
     def stop(self) -> None:
         """Answer what is queued, save the views, close the log; `run` returns then."""
         self._stopping = True
+        self.retirement.stop()
         self.dispatcher.stop()
         self.committer.stop()
 
@@ -254,12 +272,11 @@ class Partition:
         """The position of "earliest", "latest", or of what fired at a time (ms) or after it."""
         end = self.committer.end_position
         if isinstance(start, str):
-            return 0 if start == "earliest" else end
-        try:
-            record = self._log.at_time(start)
-        except OutOfRange:
+            return self.state.first_position if start == "earliest" else end
+        record = first_since(self._log, start)
+        if record is None:
             return end
-        return min(record.position, end)
+        return max(self.state.first_position, min(record.position, end))
 
     def history(self) -> History:
         """What a replay reads."""
@@ -302,15 +319,20 @@ class Partition:
 
     async def _commit_until_stopped(self, scope: trio.CancelScope) -> None:
         await self.committer.run()
-        self._log.close()
+        async with self.retirement.passing:
+            self._log.close()
         self.closed.set()
         scope.cancel()
 
 
 def options_for(options: CommitOptions, settings: Mapping[str, int]) -> CommitOptions:
     """The node's options with a topic's own settings over them."""
-    window = settings.get("dedup_window_ms", options.dedup_window_ms)
-    return replace(options, dedup_window_ms=window)
+    return replace(
+        options,
+        dedup_window_ms=settings.get("dedup_window_ms", options.dedup_window_ms),
+        max_delay_ms=settings.get("max_delay_ms", options.max_delay_ms),
+        max_pending=settings.get("max_pending", options.max_pending),
+    )
 
 
 def policy_for(policy: RetryPolicy, settings: Mapping[str, int]) -> RetryPolicy:

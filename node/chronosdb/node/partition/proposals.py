@@ -46,6 +46,7 @@ class PublishProposal:
     """Store a batch, each event once (I5)."""
 
     sheddable = True
+    alone = False
 
     def __init__(self, batch: EventBatch, outcome: PublishOutcome) -> None:
         self._batch = batch
@@ -54,7 +55,13 @@ class PublishProposal:
         self.nbytes = len(batch.blob) + _OVERHEAD
 
     def decide(self, staging: Staging) -> Draft | None:
-        """See `Proposal.decide`. Raises Conflict when an id is taken by another content."""
+        """See `Proposal.decide`.
+
+        Raises:
+            Conflict: an id is taken by another content.
+            InvalidArgument: an event that is due now has expired, or one is due too far ahead.
+            Overloaded: too many events would be pending.
+        """
         batch, ids = self._batch, self._batch.ids()
         known = staging.find(ids)
         if known is None and len(set(ids)) == len(ids):
@@ -65,6 +72,7 @@ class PublishProposal:
                 return None
         if min(batch.due) == NOW:
             batch = _stamped(batch, staging.now_ms)
+            batch.check_expiries()
         staging.add(batch, ids)
         return records.publish(batch, staging.now_ms, staging.epoch)
 
@@ -109,6 +117,7 @@ class SettleProposal:
     """
 
     sheddable = False
+    alone = False
 
     def __init__(self, group: str, of: GroupState, reason: SettleReason) -> None:
         self._group = group
@@ -163,6 +172,7 @@ class WriteProposal:
     outcome: Outcome
     nbytes: int
     sheddable: bool = False
+    alone: bool = False
 
     def decide(self, staging: Staging) -> Draft | None:
         """See `Proposal.decide`."""
@@ -226,6 +236,8 @@ def begin_epoch(node_id: str, epoch: int, outcome: Outcome) -> WriteProposal:
 
 def _group_draft(staging: Staging, group: str, start: int) -> Draft:
     staging.groups[group] = start != records.ENDED
+    if start != records.ENDED:
+        start = max(start, staging.state.first_position)
     return records.group(group, start, staging.now_ms, staging.epoch)
 
 

@@ -14,10 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from chronosdb.node.partition import records
+from chronosdb.node.partition.carried import CarriedIndex
+from chronosdb.node.partition.carry import Carry
 from chronosdb.node.partition.due import Due, Int64s, joined
 from chronosdb.node.partition.records import Kind
-from chronosdb.wal import Log, Record
-from chronosdb.wire import EventBatch
+from chronosdb.wal import Log, OutOfRange, Record
+from chronosdb.wire import BatchBuilder, EventBatch
 
 
 class Stored(NamedTuple):
@@ -54,8 +56,11 @@ class Slice(NamedTuple):
     stop: int
 
 
-#: Records of one kind of one log.
+#: Records of one kind of one log. CARRY records are kept by their lsn.
 Shelf = tuple[bytes, Kind]
+
+
+_Cached = Stored | Fired | Carry
 
 
 class RecordCache:
@@ -69,12 +74,12 @@ class RecordCache:
         self._limit = limit_bytes
         self._size = 0
         #: Least recently used first. Invariant: its keys are the `_starts`.
-        self._entries: OrderedDict[tuple[Shelf, int], tuple[Stored | Fired, int]] = OrderedDict()
+        self._entries: OrderedDict[tuple[Shelf, int], tuple[_Cached, int]] = OrderedDict()
         #: The first offset (or position) of each record here, in order.
         self._starts: dict[Shelf, list[int]] = {}
 
-    def find(self, shelf: Shelf, at: int) -> Stored | Fired | None:
-        """The record that holds offset (or position) `at`, if it is here."""
+    def find(self, shelf: Shelf, at: int) -> _Cached | None:
+        """The record that holds offset (or position, or lsn) `at`, if it is here."""
         starts = self._starts.get(shelf, ())
         i = bisect_right(starts, at) - 1
         if i < 0:
@@ -85,7 +90,7 @@ class RecordCache:
         self._entries.move_to_end((shelf, starts[i]))
         return value
 
-    def put(self, shelf: Shelf, value: Stored | Fired, nbytes: int) -> None:
+    def put(self, shelf: Shelf, value: _Cached, nbytes: int) -> None:
         """Keep a record; older ones make room."""
         if (shelf, value.start) in self._entries:
             return
@@ -105,12 +110,14 @@ class RecordCache:
 class EventReader:
     """One partition's events and delivery order, read from its log."""
 
-    def __init__(self, log: Log, log_id: bytes, cache: RecordCache) -> None:
+    def __init__(self, log: Log, log_id: bytes, cache: RecordCache, carried: CarriedIndex) -> None:
         self._log = log
+        self._carried = carried
         self._log_id = log_id
         self._cache = cache
         self._events: Shelf = (log_id, Kind.PUBLISH)
         self._fires: Shelf = (log_id, Kind.FIRE)
+        self._carries: Shelf = (log_id, Kind.CARRY)
         self._last: Stored | None = None
 
     def remember(self, value: Stored | Fired, nbytes: int) -> None:
@@ -119,23 +126,46 @@ class EventReader:
 
     def apart(self, cache: RecordCache) -> EventReader:
         """Another reader of the same events, which shares no cache with this one."""
-        return EventReader(self._log, self._log_id, cache)
+        return EventReader(self._log, self._log_id, cache, self._carried)
 
     def stored(self, offset: int) -> Stored:
-        """The record that holds the event at `offset`.
+        """The record that holds the event at `offset`; of one that was carried, its run.
 
         Raises:
-            OutOfRange: no such offset in the log.
+            OutOfRange: there is none, or no more.
             DamagedRecord: its bytes on disk are not what was written.
         """
         last = self._last
         if last is None or not last.start <= offset < last.stop:
             found = self._cache.find(self._events, offset)
             if found is None:
-                found = self._read(self._log.at_offset(offset))
+                found = self._fetch(offset)
             assert isinstance(found, Stored)
             self._last = last = found
         return last
+
+    def _fetch(self, offset: int) -> Stored:
+        try:
+            found = self._read(self._log.at_offset(offset))
+        except OutOfRange:
+            lsn = self._carried.find(offset)
+            if lsn is None:
+                raise
+            run = self._carry(lsn).run_with(offset)
+            builder = BatchBuilder()
+            builder.add(run.batch, run.first, run.stop)
+            return Stored(EventBatch(builder.build()), run.offset, run.published_ms)
+        assert isinstance(found, Stored)
+        return found
+
+    def _carry(self, lsn: int) -> Carry:
+        found = self._cache.find(self._carries, lsn)
+        if found is None:
+            record = self._log.read(lsn)
+            found = Carry(record)
+            self._cache.put(self._carries, found, len(record.body))
+        assert isinstance(found, Carry)
+        return found
 
     def fired(self, start: int, stop: int) -> Due:
         """The offsets at positions `start` … `stop` - 1, and when they were due; raises as `stored`."""
@@ -175,3 +205,15 @@ def decode(record: Record) -> Stored | Fired:
         return Stored(records.read_batch(record), record.offset, record.ts_ms)
     assert record.kind == Kind.FIRE, f"a record of kind {record.kind} holds no events"
     return Fired(records.read_due(record), record.position)
+
+
+def first_since(log: Log, ms: int) -> Record | None:
+    """The first record that was written at `ms` or later; None: there is none yet."""
+    while True:
+        start_lsn = log.start_lsn
+        try:
+            return log.at_time(ms)
+        except OutOfRange:
+            # Unless the log lost its oldest part just while it was asked.
+            if log.start_lsn == start_lsn:
+                return None

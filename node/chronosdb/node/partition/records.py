@@ -13,6 +13,8 @@ GROUP    5    msgpack [group, first position]: begins (again); position -1: ende
 EPOCH    6    msgpack [node id]: a leader's term begins, see the header
 CANCEL   7    i64 offsets: they will not fire
 MOVE     8    i64 offsets, then i64 due times: rescheduled
+CARRY    9    events stored again, see carry.py
+GROUPS   10   msgpack [[retries as in RETRY, cursor, since_ms], …]: all groups as they stand
 ======== ==== ============================================================ =====================
 
 A record's `ts_ms` is the leader's clock when it was appended: the `published_ts` of its events, the
@@ -25,7 +27,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -55,6 +57,8 @@ class Kind(IntEnum):
     EPOCH = 6
     CANCEL = 7
     MOVE = 8
+    CARRY = 9
+    GROUPS = 10
 
 
 class SettleReason(IntEnum):
@@ -62,6 +66,7 @@ class SettleReason(IntEnum):
 
     ACKED = 0
     DEAD_LETTERED = 1
+    EXPIRED = 2
     PURGED = 3
 
 
@@ -113,6 +118,17 @@ class Group(msgspec.Struct, frozen=True, array_like=True):
     start: int
 
 
+class GroupStands(msgspec.Struct, frozen=True, array_like=True):
+    """One group as it stands; GROUPS has all of them."""
+
+    #: Also its name.
+    retries: Retries
+    #: In the encoding of `Cursor`.
+    cursor: bytes
+    #: Log time at which it began, or began again.
+    since_ms: int
+
+
 class Epoch(msgspec.Struct, frozen=True, array_like=True):
     """Body of EPOCH."""
 
@@ -123,6 +139,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_settle = msgspec.msgpack.Decoder(Settle).decode
 _decode_retries = msgspec.msgpack.Decoder(Retries).decode
 _decode_group = msgspec.msgpack.Decoder(Group).decode
+_decode_groups = msgspec.msgpack.Decoder(list[GroupStands]).decode
 _decode_epoch = msgspec.msgpack.Decoder(Epoch).decode
 
 
@@ -155,14 +172,22 @@ def settle(group: str, reason: SettleReason, runs: Iterable[Run], ts_ms: int, ep
 
 def retry(group: str, rows: Sequence[RetryRow], ts_ms: int, epoch: int) -> Draft:
     """A RETRY record."""
-    positions, attempts, dues = zip(*rows, strict=True)
-    body = Retries(
+    return _draft(Kind.RETRY, retries(group, rows), ts_ms, epoch)
+
+
+def retries(group: str, rows: Sequence[RetryRow]) -> Retries:
+    """Failed deliveries of a group as columns."""
+    return Retries(
         group,
-        array("q", positions).tobytes(),
-        array("H", attempts).tobytes(),
-        array("q", dues).tobytes(),
+        array("q", [row.position for row in rows]).tobytes(),
+        array("H", [row.attempt for row in rows]).tobytes(),
+        array("q", [row.due_ms for row in rows]).tobytes(),
     )
-    return _draft(Kind.RETRY, body, ts_ms, epoch)
+
+
+def groups(stand: Sequence[GroupStands], ts_ms: int, epoch: int) -> Draft:
+    """A GROUPS record: every group there is, after exactly the records before this one."""
+    return _draft(Kind.GROUPS, stand, ts_ms, epoch)
 
 
 def group(name: str, start: int, ts_ms: int, epoch: int) -> Draft:
@@ -207,51 +232,14 @@ def read_group(record: Record) -> Group:
     return _decode_group(record.body)
 
 
-def describe(record: Record) -> dict[str, Any]:
-    """A record for people: `chronos log dump` prints it."""
-    facts = _describe_events(record) or _describe_group(record)
-    return facts or {"kind": f"unknown ({record.kind})"}
+def read_groups(record: Record) -> list[GroupStands]:
+    """The body of a GROUPS record."""
+    return _decode_groups(record.body)
 
 
-def _describe_events(record: Record) -> dict[str, Any] | None:
-    match record.kind:
-        case Kind.PUBLISH:
-            batch = read_batch(record)
-            ids = [i.decode(errors="replace") for i in batch.ids()]
-            return {
-                "kind": "publish",
-                "events": [
-                    {"offset": record.offset + n, "message_id": ids[n], "schedule_ts": batch.due[n]}
-                    for n in range(batch.count)
-                ],
-            }
-        case Kind.FIRE:
-            return {"kind": "fire", "offsets": read_due(record).offsets.tolist()}
-        case Kind.CANCEL:
-            return {"kind": "cancel", "offsets": read_cancel(record).tolist()}
-        case Kind.MOVE:
-            due = read_due(record)
-            rows = zip(due.offsets.tolist(), due.due_ms.tolist(), strict=True)
-            return {"kind": "move", "events": [{"offset": o, "schedule_ts": t} for o, t in rows]}
-        case Kind.EPOCH:
-            return {"kind": "epoch", "node_id": _decode_epoch(record.body).node_id}
-    return None
-
-
-def _describe_group(record: Record) -> dict[str, Any] | None:
-    match record.kind:
-        case Kind.SETTLE:
-            body = read_settle(record)
-            reason = SettleReason(body.reason).name.lower()
-            return {"kind": "settle", "group": body.group, "reason": reason, "runs": body.pairs}
-        case Kind.RETRY:
-            retries = read_retries(record)
-            rows = [row._asdict() for row in retries.rows]
-            return {"kind": "retry", "group": retries.group, "retries": rows}
-        case Kind.GROUP:
-            created = read_group(record)
-            return {"kind": "group", "group": created.group, "start": created.start}
-    return None
+def read_epoch(record: Record) -> Epoch:
+    """The body of an EPOCH record."""
+    return _decode_epoch(record.body)
 
 
 def _pack(column: Int64s) -> bytes:
@@ -262,5 +250,7 @@ def _pack_due(due: Due) -> tuple[bytes, bytes]:
     return _pack(due.offsets), _pack(due.due_ms)
 
 
-def _draft(kind: Kind, body: msgspec.Struct, ts_ms: int, epoch: int) -> Draft:
+def _draft(
+    kind: Kind, body: msgspec.Struct | Sequence[msgspec.Struct], ts_ms: int, epoch: int
+) -> Draft:
     return Draft(kind=kind, ts_ms=ts_ms, body=(_encode(body),), epoch=epoch)

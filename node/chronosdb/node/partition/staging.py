@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from chronosdb.node.partition.due import Due
+from chronosdb.node.partition.limits import Limits
 from chronosdb.node.partition.reader import EventReader, Stored
 from chronosdb.node.partition.standing import Standing, standing
 from chronosdb.node.partition.state import GroupState, PartitionState
@@ -30,6 +31,7 @@ class Staging:
     reader: EventReader
     #: The offset of the next event.
     next_offset: int
+    limits: Limits
     #: Published in this group, in offset order.
     published: list[Stored] = field(default_factory=list)
     ids: dict[bytes, int] = field(default_factory=dict)
@@ -39,6 +41,8 @@ class Staging:
     due: list[Due] = field(default_factory=list)
     #: Cancelled or rescheduled in this group, though the wheel may say that they are due.
     withdrawn: dict[int, Standing] = field(default_factory=dict)
+    #: By how many this group changes the number of pending events; what only fires is not counted.
+    waiting: int = 0
 
     @property
     def epoch(self) -> int:
@@ -86,14 +90,29 @@ class Staging:
         keep = [offset not in self.withdrawn for offset in expired.offsets.tolist()]
         return expired.where(np.array(keep, dtype=np.bool_))
 
+    def cancel(self, offsets: Sequence[int]) -> None:
+        """These events, which are pending, will not fire."""
+        self.withdrawn.update(dict.fromkeys(offsets, Standing.CANCELLED))
+        self.waiting -= len(offsets)
+
     def add(self, batch: EventBatch, ids: Sequence[bytes]) -> None:
-        """`batch` will be stored next."""
+        """`batch` will be stored next.
+
+        Raises:
+            InvalidArgument, Overloaded: the topic's limits do not allow it.
+        """
+        due_ms = np.frombuffer(batch.due, np.int64)
+        past = np.flatnonzero(due_ms <= self.now_ms)
+        waiting = batch.count - len(past)
+        if waiting and self.limits.max_delay_ms:
+            self.limits.check_due(int(due_ms.max()), self.now_ms)
+        if waiting and self.limits.max_pending:
+            self.limits.check_pending(len(self.state.timers.pending) + self.waiting, waiting)
+        self.waiting += waiting
         stored = Stored(batch, self.next_offset, self.now_ms)
         self.published.append(stored)
         self.ids.update(zip(ids, range(self.next_offset, stored.stop), strict=True))
         self.next_offset = stored.stop
-        due_ms = np.frombuffer(batch.due, np.int64)
-        past = np.flatnonzero(due_ms <= self.now_ms)
         if len(past):
             self.due.append(Due(due_ms[past], past + stored.start))
 
@@ -109,6 +128,11 @@ class Proposal(Protocol):
     @property
     def sheddable(self) -> bool:
         """Whether it may be refused, to save disk space for what must be written."""
+        ...
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is decided, and synced, without others: on exactly what was written before."""
         ...
 
     def decide(self, staging: Staging) -> Draft | None:

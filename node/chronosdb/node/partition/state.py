@@ -9,7 +9,7 @@ views are rebuilt from the first record.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
@@ -18,12 +18,16 @@ import msgspec
 import numpy as np
 
 from chronosdb.node.partition import records
+from chronosdb.node.partition.carried import CarriedIndex
+from chronosdb.node.partition.carry import Carry
 from chronosdb.node.partition.dedup import DedupIndex
-from chronosdb.node.partition.reader import Fired, Stored, decode
-from chronosdb.node.partition.records import Kind, RetryRow
+from chronosdb.node.partition.due import Due
+from chronosdb.node.partition.forgetting import Forgetting, Place
+from chronosdb.node.partition.reader import Fired, Stored, decode, first_since
+from chronosdb.node.partition.records import GroupStands, Kind, RetryRow
 from chronosdb.node.partition.timers import Timers
 from chronosdb.sched import CorruptStateError, Cursor, Retry
-from chronosdb.wal import KeyValue, Log, OutOfRange, Record
+from chronosdb.wal import KeyValue, Log, Record
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +35,9 @@ _META_KEY: Final = b"meta"
 _GROUPS: Final = b"group:"
 _IDS: Final = b"id:"
 _TIMERS: Final = b"timer:"
+_CARRIED: Final = b"carried:"
 #: Raised whenever the layout of the views changes: older ones are then rebuilt.
-_VIEWS_VERSION: Final = 2
+_VIEWS_VERSION: Final = 3
 
 
 class _Meta(msgspec.Struct, frozen=True, array_like=True):
@@ -40,13 +45,8 @@ class _Meta(msgspec.Struct, frozen=True, array_like=True):
     log_id: bytes
     applied_lsn: int
     epoch: int
-    collected_lsn: int
-
-
-class _SavedGroup(msgspec.Struct, frozen=True, array_like=True):
-    cursor: bytes
-    retries: list[tuple[int, int, int]]
-    since_ms: int
+    forgotten_lsn: int
+    forgotten_offset: int
 
 
 @dataclass(slots=True)
@@ -72,6 +72,17 @@ class GroupState:
         if not self.cursor.is_settled(row.position):
             self.retries[row.position] = Retry(row.attempt, row.due_ms)
 
+    def stands(self, name: str) -> GroupStands:
+        """All of it, to be written."""
+        rows = [RetryRow(p, retry.attempt, retry.due_ms) for p, retry in self.retries.items()]
+        return GroupStands(records.retries(name, rows), self.cursor.to_bytes(), self.since_ms)
+
+    @classmethod
+    def of(cls, written: GroupStands) -> GroupState:
+        """What `stands` wrote. Raises CorruptStateError."""
+        retries = {row.position: Retry(row.attempt, row.due_ms) for row in written.retries.rows}
+        return cls(Cursor.from_bytes(written.cursor), retries, written.since_ms)
+
 
 class PartitionState:
     """Everything a partition knows, computed from its log up to `applied_lsn`."""
@@ -80,8 +91,10 @@ class PartitionState:
         self._log = log
         self._log_id = log_id
         self._store = store
-        self.dedup = DedupIndex(store.namespaced(_IDS))
         self.timers = Timers(store.namespaced(_TIMERS), now_ms)
+        self.dedup = DedupIndex(store.namespaced(_IDS), lambda o: o in self.timers.pending)
+        self.carried = CarriedIndex(store.namespaced(_CARRIED), log)
+        self._forgetting = Forgetting(log, log_id, self.dedup, self.timers, self.carried)
         self.groups: dict[str, GroupState] = {}
         #: Groups that ended since the last checkpoint began; rows of them may be in the store.
         self._ended: set[str] = set()
@@ -90,10 +103,11 @@ class PartitionState:
         self.applied_lsn = 0
         #: The lsn that the last checkpoint in the store has applied.
         self.saved_lsn = 0
-        #: Records below this are outside the dedup window.
-        self.window_lsn = 0
-        #: Ids of records below this have been dropped from the store. Invariant: never falls.
-        self.collected_lsn = 0
+        #: Where the dedup window begins.
+        self.window = Place(0, 0)
+        #: Positions below this may be deleted at any time: a group begins here at the earliest.
+        #: Invariant: never falls, and no group has an unsettled position below it.
+        self.first_position = log.segments()[0].start.position
 
     def apply(self, record: Record, value: Stored | Fired | None = None) -> None:
         """Take in the next record; `value` is its decoded form where the caller has it."""
@@ -101,26 +115,46 @@ class PartitionState:
         self.epoch = max(self.epoch, record.epoch)
         if record.kind in {Kind.PUBLISH, Kind.FIRE}:
             self._apply_events(value or decode(record))
+        elif record.kind in {Kind.SETTLE, Kind.RETRY, Kind.GROUP, Kind.GROUPS}:
+            self._apply_to_groups(record)
         else:
             self._apply_change(record)
         self.applied_lsn = record.next_lsn
 
-    def _apply_change(self, record: Record) -> None:
+    def _apply_to_groups(self, record: Record) -> None:
+        """A group that is not known began in what has been deleted: a GROUPS record will tell."""
         match record.kind:
             case Kind.SETTLE:
                 body = records.read_settle(record)
-                for start, stop in body.pairs:
-                    self.groups[body.group].settle(start, stop)
+                if (group := self.groups.get(body.group)) is not None:
+                    for start, stop in body.pairs:
+                        group.settle(start, stop)
             case Kind.RETRY:
                 retries = records.read_retries(record)
-                for row in retries.rows:
-                    self.groups[retries.group].retry(row)
+                if (group := self.groups.get(retries.group)) is not None:
+                    for row in retries.rows:
+                        group.retry(row)
             case Kind.GROUP:
                 self._apply_group(records.read_group(record), record.ts_ms)
+            case Kind.GROUPS:
+                self._learn_groups(records.read_groups(record))
+
+    def _learn_groups(self, written: Iterable[GroupStands]) -> None:
+        """Those that are known are as it is written: everything before was applied."""
+        for one in written:
+            if one.retries.group not in self.groups:
+                self.groups[one.retries.group] = GroupState.of(one)
+
+    def _apply_change(self, record: Record) -> None:
+        match record.kind:
             case Kind.CANCEL:
-                self.timers.cancel(records.read_cancel(record))
+                offsets = records.read_cancel(record)
+                self._forgetting.end(offsets)
+                self.timers.cancel(offsets)
             case Kind.MOVE:
                 self.timers.move(records.read_due(record))
+            case Kind.CARRY:
+                self._apply_carry(Carry(record))
             case Kind.EPOCH:
                 pass
             case _:
@@ -132,6 +166,19 @@ class PartitionState:
             self.groups.pop(body.group, None)
         else:
             self.groups[body.group] = GroupState(Cursor(body.start), since_ms=ts_ms)
+
+    def _apply_carry(self, carry: Carry) -> None:
+        """Only who computes the views from a log without its oldest part learns of events here."""
+        self.carried.add(carry)
+        offsets = carry.offsets[carry.pending]
+        known = self.timers.pending.filter(offsets)
+        if known is None:
+            return
+        new = np.flatnonzero(carry.pending)[~known]
+        ids = carry.batch.ids()
+        self.dedup.add_at([ids[i] for i in new.tolist()], carry.offsets[new].tolist())
+        published = np.frombuffer(carry.batch.due, np.int64)
+        self.timers.restore(Due(carry.due_ms[new], carry.offsets[new]), published[new])
 
     def recover(self) -> int:
         """Bring the views up to the end of the log; returns how many records were applied."""
@@ -149,52 +196,52 @@ class PartitionState:
         self.timers.place()
         return count
 
+    def window_at(self, since_ms: int) -> Place:
+        """Where the dedup window begins when it begins at this log time."""
+        first = first_since(self._log, since_ms)
+        if first is None:
+            return Place(self._log.end_lsn, self._log.next_offset)
+        return Place(first.lsn, first.offset)
+
     def slide_window(self, since_ms: int) -> None:
-        """Ids published before `since_ms` (log time) may be used again."""
-        try:
-            first = self._log.at_time(since_ms)
-            self.window_lsn, self.dedup.floor = first.lsn, first.offset
-        except OutOfRange:
-            self.window_lsn, self.dedup.floor = self._log.end_lsn, self._log.next_offset
+        """Ids published before `since_ms` (log time) may be used again, unless they are pending."""
+        self.window = self.window_at(since_ms)
+        self.dedup.floor = self.window.offset
 
     def begin_checkpoint(self) -> Checkpoint:
         """A consistent picture of the views, ready to be written by another thread."""
-        # A window that was made longer begins before what was collected already.
-        window_lsn = max(self.collected_lsn, self.window_lsn)
-        collect = self._expired_ids(self.collected_lsn, window_lsn)
-        self.collected_lsn = window_lsn
-        meta = _Meta(_VIEWS_VERSION, self._log_id, self.applied_lsn, self.epoch, self.collected_lsn)
+        forgotten = map(_IDS.__add__, self._forgetting.begin_checkpoint(self.window))
+        reached = self._forgetting.reached
+        meta = _Meta(_VIEWS_VERSION, self._log_id, self.applied_lsn, self.epoch, *reached)
         puts = chain(
             _prefixed(_IDS, self.dedup.begin_checkpoint()),
             _prefixed(_TIMERS, self.timers.begin_checkpoint(self.applied_lsn)),
+            _prefixed(_CARRIED, self.carried.begin_checkpoint()),
             list(self._saved_groups()),
             [(_META_KEY, msgspec.msgpack.encode(meta))],
         )
-        low, high = self.timers.stale_rows()
-        stale = (_TIMERS + low, _TIMERS + high)
+        stale = [
+            (_TIMERS + low, _TIMERS + high)
+            for low, high in (self.timers.stale_rows(), self.timers.unasked_rows(reached.offset))
+        ]
         ended = [_GROUPS + name.encode() for name in self._ended - self.groups.keys()]
         self._ended.clear()
-        return Checkpoint(self._store, puts, chain(collect, ended), stale, self.applied_lsn)
+        return Checkpoint(self._store, puts, chain(forgotten, ended), stale, self.applied_lsn)
 
     def end_checkpoint(self, checkpoint: Checkpoint) -> None:
         """The checkpoint is in the store."""
         self.dedup.end_checkpoint()
         self.timers.end_checkpoint()
+        self.carried.end_checkpoint()
         self.saved_lsn = checkpoint.applied_lsn
 
     def _apply_events(self, value: Stored | Fired) -> None:
         if isinstance(value, Fired):
+            self._forgetting.end(value.due.offsets)
             self.timers.fire(value.due.offsets)
         else:
             self.dedup.add(value.batch.ids(), value.start)
             self.timers.publish(np.frombuffer(value.batch.due, np.int64), value.start)
-
-    def _expired_ids(self, start_lsn: int, stop_lsn: int) -> Iterator[bytes]:
-        """Keys of ids that have left the window. Reads the log when iterated."""
-        for record in self._log.scan(max(start_lsn, self._log.start_lsn), stop_lsn):
-            if record.kind == Kind.PUBLISH:
-                ids = records.read_batch(record).ids()
-                yield from map(_IDS.__add__, self.dedup.superseded(ids, record.offset))
 
     def _load(self) -> bool:
         """Read the last checkpoint; False when there is none that fits this log."""
@@ -205,30 +252,29 @@ class PartitionState:
             # The log lost what these views have seen (fsync mode `periodic` and a power cut).
             return False
         self.applied_lsn = self.saved_lsn = meta.applied_lsn
-        self.epoch, self.collected_lsn = meta.epoch, meta.collected_lsn
+        self.epoch = meta.epoch
+        self._forgetting.begin_at(Place(meta.forgotten_lsn, meta.forgotten_offset))
         self.timers.load()
         for key, raw in self._store.scan(_GROUPS, _GROUPS[:-1] + b";"):
-            saved = msgspec.msgpack.decode(raw, type=_SavedGroup)
-            self.groups[key[len(_GROUPS) :].decode()] = GroupState(
-                Cursor.from_bytes(saved.cursor),
-                {position: Retry(attempt, due) for position, attempt, due in saved.retries},
-                saved.since_ms,
-            )
+            saved = msgspec.msgpack.decode(raw, type=GroupStands)
+            self.groups[key[len(_GROUPS) :].decode()] = GroupState.of(saved)
         return True
 
     def _forget(self) -> None:
         """Begin again with nothing, in memory and in the store."""
         self._store.delete_range(b"", b"\xff")
         self.timers.clear()
+        self.carried.clear()
         self.groups.clear()
         self._ended.clear()
-        self.epoch = self.applied_lsn = self.saved_lsn = self.collected_lsn = 0
+        self.epoch = self.applied_lsn = self.saved_lsn = 0
+        # Events that the log has lost are known from CARRY records only, while they are pending.
+        start = self._log.segments()[0].start
+        self._forgetting.begin_at(Place(start.lsn, start.offset))
 
     def _saved_groups(self) -> Iterator[tuple[bytes, bytes]]:
         for name, group in self.groups.items():
-            retries = [(p, retry.attempt, retry.due_ms) for p, retry in group.retries.items()]
-            saved = _SavedGroup(group.cursor.to_bytes(), retries, group.since_ms)
-            yield _GROUPS + name.encode(), msgspec.msgpack.encode(saved)
+            yield _GROUPS + name.encode(), msgspec.msgpack.encode(group.stands(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +284,14 @@ class Checkpoint:
     store: KeyValue
     puts: Iterable[tuple[bytes, bytes]]
     expired: Iterable[bytes]
-    stale: tuple[bytes, bytes]
+    stale: Sequence[tuple[bytes, bytes]]
     applied_lsn: int
 
     def write(self) -> None:
         """One atomic batch, then the clean-up that may be lost. Blocks: call it in a thread."""
         self.store.write(self.puts, self.expired)
-        self.store.delete_range(*self.stale)
+        for start, stop in self.stale:
+            self.store.delete_range(start, stop)
 
 
 class UnknownRecord(Exception):

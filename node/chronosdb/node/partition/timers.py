@@ -56,8 +56,9 @@ class Timers:
         self._incoming: list[Due] = []
         #: Placed since the last checkpoint began, so not yet in a row of the store.
         self._unsaved: list[Due] = []
-        #: What the running checkpoint is writing.
+        #: What the running checkpoint is writing, and its lsn: rows of that are not looked at meanwhile.
         self._saving: list[Due] = []
+        self._saving_lsn: int | None = None
         #: The earliest due time that left the wheel while its FIRE record is still being written.
         self._taken_ms: int | None = None
 
@@ -66,6 +67,13 @@ class Timers:
         stop = first_offset + len(due_ms)
         self.pending.add_range(first_offset, stop)
         self._incoming.append(Due(due_ms, np.arange(first_offset, stop, dtype=np.int64)))
+
+    def restore(self, due: Due, published_due_ms: Int64s) -> None:
+        """Take in pending events of which the log has lost the publish, and perhaps a move."""
+        self.pending.add_many(due.offsets)
+        self._incoming.append(due)
+        moved = due.where(due.due_ms != published_due_ms)
+        self.moved.update(zip(moved.offsets.tolist(), moved.due_ms.tolist(), strict=True))
 
     def fire(self, offsets: Int64s) -> None:
         """These offsets are pending no more."""
@@ -78,7 +86,13 @@ class Timers:
         self.cancelled.add_many(offsets)
 
     def move(self, due: Due) -> None:
-        """These pending offsets are due at other times now."""
+        """These offsets are due at other times now.
+
+        One that is not pending has been carried behind the move, in a log without its oldest part.
+        """
+        mask = self.pending.filter(due.offsets)
+        if mask is not None:
+            due = due.where(mask)
         self.moved.update(zip(due.offsets.tolist(), due.due_ms.tolist(), strict=True))
         self._incoming.append(due)
 
@@ -148,6 +162,7 @@ class Timers:
         """The rows to write for a checkpoint at `lsn`; they stay visible until it has ended."""
         assert not self._saving
         self._saving, self._unsaved = self._unsaved, []
+        self._saving_lsn = lsn if self._saving else None
         self._saving_over, self._over = self._over, {}
         return iter(
             [
@@ -165,12 +180,17 @@ class Timers:
     def end_checkpoint(self) -> None:
         """The rows of `begin_checkpoint` are in the store."""
         self._saving = []
+        self._saving_lsn = None
         self._saving_over = {}
 
     def stale_rows(self) -> tuple[bytes, bytes]:
         """The key range of rows in which every timer has fired."""
         unfired = [t for t in (self.wheel.next_wakeup_ms(), self._taken_ms) if t is not None]
         return _ROWS, _row_key(_slice(min(unfired)), 0) if unfired else _ROWS_END
+
+    def unasked_rows(self, offset: int) -> tuple[bytes, bytes]:
+        """The key range of what was kept of rescheduled events below `offset`, whose ids are forgotten."""
+        return _OVER, _OVER + offset.to_bytes(8, "big")
 
     def _stored(self, key: bytes) -> bytes:
         raw = self._store.get(key)
@@ -213,9 +233,14 @@ class Timers:
 
     def _slice_of(self, number: int) -> Due:
         """Every timer in a slice, stale ones included."""
-        rows = self._store.scan(_row_key(number, 0), _row_key(number + 1, 0))
+        rows = (
+            _unpacked(row)
+            for key, row in self._store.scan(_row_key(number, 0), _row_key(number + 1, 0))
+            # Rows of the running checkpoint may be in the store already: they are in memory still.
+            if _ROW_KEY.unpack(key[len(_ROWS) :])[1] != self._saving_lsn
+        )
         memory = (due.where(_slices(due) == number) for due in self._unstored())
-        return joined([*(_unpacked(row) for _, row in rows), *memory])
+        return joined([*rows, *memory])
 
 
 def _rows(due: Due, lsn: int) -> Iterable[tuple[bytes, bytes]]:

@@ -10,7 +10,14 @@ from chronosdb.node.broker import Broker
 from chronosdb.node.environment import Environment
 from chronosdb.node.metadata import Metadata
 from chronosdb.node.partition.changes import Change
-from chronosdb.node.recurring.schedule import Plan, catch_up_of, encode_spec, rule_of, spec_of
+from chronosdb.node.recurring.schedule import (
+    LEAD_MS,
+    Plan,
+    catch_up_of,
+    encode_spec,
+    rule_of,
+    spec_of,
+)
 from chronosdb.node.recurring.scheduler import Scheduler
 from chronosdb.node.reply import Reply
 from chronosdb.raft import (
@@ -88,6 +95,7 @@ class Schedules:
         self, name: str, spec: m.ScheduleSpec, *, paused: bool
     ) -> tuple[m.Schedule, bool]:
         catch_up_of(spec)
+        self._check_lead(spec)
         async with self.scheduler.changing:
             now_ms = self._env.clock.now_ms()
             if next(rule_of(spec.timetable, now_ms).after(now_ms), None) is None:
@@ -102,6 +110,16 @@ class Schedules:
                 await self._replace(before, info, now_ms)
         self.scheduler.wake()
         return self._shown(self._info(name)), created
+
+    def _check_lead(self, spec: m.ScheduleSpec) -> None:
+        """That the topic takes events as far ahead as they are made."""
+        most_ms = self._broker.max_delay_ms(spec.topic)
+        lead_ms = LEAD_MS + spec.timetable.jitter_ms
+        if 0 < most_ms < lead_ms:
+            raise InvalidArgument(
+                f"events of this schedule are made up to {lead_ms} ms ahead (its jitter and"
+                f" {LEAD_MS}); topic {spec.topic!r} takes none so far ahead (max_delay_ms={most_ms})"
+            )
 
     async def _replace(self, before: ScheduleInfo, info: ScheduleInfo, now_ms: int) -> None:
         """No occurrence fires for both generations: what the earlier one fired is done."""

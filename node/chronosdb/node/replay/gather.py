@@ -265,4 +265,6 @@ def _ends(batch: EventBatch) -> Int64s:
     sizes += np.frombuffer(batch.meta_len, np.uint32)
     sizes += np.frombuffer(batch.key_len, np.uint16)
     sizes += np.frombuffer(batch.id_len, np.uint8)
+    if batch.expiry_len:
+        sizes += np.frombuffer(batch.expiry_len, np.uint8)
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))

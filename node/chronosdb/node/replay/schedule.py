@@ -5,8 +5,8 @@ the smallest rows behind the last one sent, a window of them, whatever the numbe
 kept short by a survey, made once: for each stretch of the log, the due times that occur in it. Where
 events are stored roughly in the order in which they are due, a pass reads only what it sends.
 
-What the log says is taken literally. PUBLISH and MOVE each say "this offset is due then"; the last
-one below the cut holds. So a window may contain rows that a later MOVE made stale; they are struck out
+What the log says is taken literally. PUBLISH, MOVE and CARRY each say "this offset is due then"; the
+last one below the cut holds. So a window may contain rows that a later MOVE made stale; they are struck out
 afterwards, as are events that are cancelled.
 """
 
@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 
 from chronosdb.node.partition import records
+from chronosdb.node.partition.carry import Carry
 from chronosdb.node.partition.due import NOTHING, Due, Int64s, joined
 from chronosdb.node.partition.history import Breath, History
 from chronosdb.node.partition.records import Kind
@@ -183,6 +184,9 @@ def _said_by(record: Record) -> Due:
             return Due(due_ms, np.arange(record.offset, record.offset + len(due_ms)))
         case Kind.MOVE:
             return records.read_due(record)
+        case Kind.CARRY:
+            carry = Carry(record)
+            return Due(carry.due_ms, carry.offsets)
     return NOTHING
 
 

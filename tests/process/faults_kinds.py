@@ -1,0 +1,205 @@
+"""The faults, one class each: begin, hold for a while, end. What one needs and does not find, it says."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Protocol
+
+import trio
+
+from tests.process.faults_machine import Ext4, FakeClock, Namespace, lacking
+from tests.process.harness import NodeProcess
+from tests.proof.history import Recorder
+
+
+@dataclass(slots=True)
+class World:
+    """A node, where it lives, and what was seen of it."""
+
+    node: NodeProcess
+    recorder: Recorder
+    ext4: Ext4 | None = None
+    namespace: Namespace | None = None
+    clock: FakeClock | None = None
+    #: What no history shows: a node that ended otherwise than it should.
+    problems: list[str] = field(default_factory=list)
+
+    async def start(self) -> None:
+        """On record."""
+        self.recorder.saw("start")
+        await self.node.start()
+        self.recorder.saw("serving")
+
+    async def crash(self, how: str) -> None:
+        """Kill -9, on record."""
+        await self.node.kill()
+        self.recorder.saw("crash", {"how": how})
+
+
+class Fault(Protocol):
+    """One kind of fault."""
+
+    name: str
+
+    def missing(self) -> str | None:
+        """Why it cannot be had on this machine."""
+
+    async def strike(self, world: World, random: Random) -> None:
+        """Once, from beginning to end."""
+
+
+class Kill:
+    """Kill -9, and a start some time later."""
+
+    name = "kill"
+
+    def missing(self) -> str | None:
+        return None
+
+    async def strike(self, world: World, random: Random) -> None:
+        await world.crash("kill -9")
+        await trio.sleep(random.choice((0.0, 0.0, 3.0)))
+        await world.start()
+
+
+class Pause:
+    """The process stands still, and goes on as if nothing had been: leases have expired, timers are late."""
+
+    name = "pause"
+
+    def missing(self) -> str | None:
+        return None
+
+    async def strike(self, world: World, random: Random) -> None:
+        world.node.send(signal.SIGSTOP)
+        try:
+            await trio.sleep(random.choice((0.1, 1.0, 3.0, 6.0)))
+        finally:
+            world.node.send(signal.SIGCONT)
+
+
+class Power:
+    """The file system loses its power: the node is gone, and so is what it had not synced."""
+
+    name = "power"
+
+    def missing(self) -> str | None:
+        return Ext4.missing()
+
+    async def strike(self, world: World, random: Random) -> None:
+        assert world.ext4 is not None
+        world.ext4.cut_power()
+        await trio.sleep(random.choice((0.0, 0.05)))  # what it says now, it must not say
+        await world.crash("power cut")
+        await trio.to_thread.run_sync(world.ext4.unmount)
+        world.ext4.mount()
+        await world.start()
+
+
+class SlowDisk:
+    """Every fdatasync takes a fraction of a second."""
+
+    name = "slow"
+
+    def missing(self) -> str | None:
+        return lacking("strace")
+
+    async def strike(self, world: World, random: Random) -> None:
+        delay_us = random.choice((20_000, 100_000, 400_000))
+        tracer = await _trace(world, f"fdatasync:delay_enter={delay_us}")
+        await trio.sleep(random.uniform(0.5, 4))
+        await _detach(tracer)
+
+
+class SyncError:
+    """One fdatasync fails: the node must end by itself with exit code 1, having told nobody a lie."""
+
+    name = "eio"
+
+    def missing(self) -> str | None:
+        return lacking("strace")
+
+    async def strike(self, world: World, random: Random) -> None:
+        del random
+        tracer = await _trace(world, "fdatasync:error=EIO:when=1")
+        code = await world.node.ended()
+        if code != 1:
+            world.problems.append(f"after a failed fsync the node ended with {code}, not 1")
+        world.recorder.saw("crash", {"how": "failed fsync"})
+        await _detach(tracer)
+        await world.start()
+
+
+class Clock:
+    """The node's wall clock steps, and after a while steps back."""
+
+    name = "clock"
+
+    def missing(self) -> str | None:
+        return FakeClock.missing()
+
+    async def strike(self, world: World, random: Random) -> None:
+        assert world.clock is not None
+        step_ms = random.choice((-1, 1)) * random.choice((50, 700, 5000))
+        for to_ms in (step_ms, 0):
+            world.recorder.saw("clock", {"step_ms": to_ms - world.clock.offset_ms})
+            world.clock.set(to_ms)
+            await trio.sleep(random.uniform(0.3, 3))
+
+
+class Cut:
+    """Packets are dropped without a word, in one direction or both: connections stall, or end half-open."""
+
+    name = "cut"
+
+    def missing(self) -> str | None:
+        return Namespace.missing()
+
+    async def strike(self, world: World, random: Random) -> None:
+        assert world.namespace is not None
+        world.namespace.cut(*random.choice((("input",), ("output",), ("input", "output"))))
+        try:
+            await trio.sleep(random.choice((0.3, 2.0, 6.0)))
+        finally:
+            world.namespace.heal()
+
+
+class Consumers:
+    """Struck all the time: a member that acks too late, gives back, or is gone (faults_load)."""
+
+    name = "consumers"
+
+    def missing(self) -> str | None:
+        return None
+
+    async def strike(self, world: World, random: Random) -> None:
+        del world
+        await trio.sleep(random.uniform(0.5, 2))
+
+
+_KINDS: tuple[Callable[[], Fault], ...] = (
+    *(Kill, Pause, Power, SlowDisk, SyncError, Clock, Cut, Consumers),
+)
+FAULTS: dict[str, Fault] = {fault.name: fault for fault in (kind() for kind in _KINDS)}
+
+
+async def _trace(world: World, inject: str) -> trio.Process:
+    """A tracer on the running node that tampers with what it asks of the kernel."""
+    call = inject.partition(":")[0]
+    return await trio.lowlevel.open_process(
+        [
+            *("strace", "-f", "-qq", "-o", "/dev/null", "-p", str(world.node.pid)),
+            *("-e", f"trace={call}", "-e", f"inject={inject}"),
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+
+
+async def _detach(tracer: trio.Process) -> None:
+    if tracer.returncode is None:
+        tracer.send_signal(signal.SIGINT)
+    await tracer.wait()
