@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chronosdb.raft import ChangeVoters, CreateTopic, Outcome, RefusedError, Replica, Request
+from chronosdb.raft.snapshot import decode_snapshot
 from tests.raft import chaos
 from tests.raft.chaos import World
 from tests.raft.fake_storage import MemoryStorage
@@ -129,18 +130,79 @@ def test_leadership_goes_to_a_level_voter_only() -> None:
             leader.transfer(nobody)
 
 
-def test_a_restarted_node_obeys_a_change_that_may_not_be_committed() -> None:
-    """Its log has it, and Raft counts by the log."""
-    world = _founded()
+def _isolated_leader_changes(world: World) -> tuple[str, Replica, tuple[str, ...]]:
+    """A leader appends a change that nobody else gets to see."""
     name, leader = _leader(world)
-    base = leader.voters_base
     for other in world.first:
         if other != name:
             world.cut |= {(name, other), (other, name)}
-    gone = next(n for n in world.first if n != name)
-    rest = tuple(n for n in world.first if n != gone)
-    leader.submit(Request("c", 999, 1, ChangeVoters(rest, base)), lambda _: None)
+    rest = tuple(n for n in world.first if n in {name, min(set(world.first) - {name})})
+    change = ChangeVoters(rest, leader.voters_base)
+    leader.submit(Request("c", 999, 1, change), lambda _: None)
     leader.tick()
+    assert leader.voters == rest
+    return name, leader, rest
+
+
+def test_a_change_waits_until_the_one_before_is_committed() -> None:
+    """Or the voters of now and of then might have no node in common."""
+    world = _founded()
+    name, leader, _ = _isolated_leader_changes(world)
+    outcomes: list[Outcome] = []
+    again = ChangeVoters((name,), leader.voters_base)
+    leader.submit(Request("c", 1_000, 1, again), outcomes.append)
+    leader.tick()
+    assert "not committed yet" in str(outcomes[0])
+
+
+def test_a_change_that_was_overruled_never_was() -> None:
+    """Its entry is truncated, and the voters are those of before."""
+    world = _founded()
+    name, leader, _ = _isolated_leader_changes(world)
+    world.run(world.now_s + 6)
+    world.cut.clear()
+    for other in world.first:
+        if other != name:
+            world.connect(name, other)
+            world.connect(other, name)
+    world.run(world.now_s + 6)
+    assert leader.voters == world.first
+    assert _leader(world)[1].view == leader.view
+
+
+def test_a_snapshot_has_the_voters_as_of_its_end() -> None:
+    """Not those of an entry behind it, which may never be committed."""
+    world = _founded()
+    name, leader, rest = _isolated_leader_changes(world)
+    leader._core._library._raft.forceLogCompaction()
+    leader.tick()
+    snapshot = decode_snapshot(world.disks[name].files["d/snapshot"].cached, "here")
+    assert leader.voters == rest
+    assert snapshot.voters == world.first
+
+
+def test_only_voters_votes_count() -> None:
+    """A node that is none may answer, since it was one when it was asked."""
+    world = _founded()
+    leader_name, leader = _leader(world)
+    name, other = (n for n in world.first if n != leader_name)
+    replica = world.replicas[name]
+    for peer in (leader_name, other):
+        world.cut |= {(name, peer), (peer, name)}
+    replica.deliver(leader_name, {"type": "timeout_now", "term": leader.term})
+    replica.tick()
+    vote = {"type": "response_vote", "term": replica.term}
+    replica.deliver("n9", vote)
+    replica.tick()
+    assert not replica.is_leader
+    replica.deliver(other, vote)
+    assert replica.is_leader
+
+
+def test_a_restarted_node_obeys_a_change_that_may_not_be_committed() -> None:
+    """Its log has it, and Raft counts by the log."""
+    world = _founded()
+    name, _, rest = _isolated_leader_changes(world)
     world.crash(name)
     world.boot(name)
     assert world.replicas[name].voters == rest
