@@ -137,6 +137,24 @@ async def test_a_peer_that_is_not_known_any_more_is_cut_off(autojump_clock: Mock
         assert "removed" in str(a.peers.expelled)
 
 
+async def test_a_peer_can_be_cut_off_in_the_middle_of_what_it_says(
+    autojump_clock: MockClock,
+) -> None:
+    """What has arrived of it already is not delivered either."""
+    async with _two(autojump_clock) as (a, b, _):
+        heard = b.heard
+
+        def hear(peer: str, body: bytes) -> None:
+            heard.append((peer, body))
+            b.peers.know({})
+
+        b.peers._handlers[Channel.RAFT] = hear
+        for n in range(5):
+            a.send("b", b"%d" % n)
+        await trio.sleep(1)
+        assert heard == [("a", b"0")]
+
+
 async def test_a_peer_that_makes_no_sense_is_cut_off(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

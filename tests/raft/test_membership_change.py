@@ -255,6 +255,23 @@ def test_a_snapshot_with_a_gap_is_not_put_together(chunks: list[tuple[int, int]]
     assert len(fresh.view.topics) > 10
 
 
+def test_a_stalled_follower_asks_for_no_votes() -> None:
+    """That it heard of no leader while it stood still says nothing about the leader."""
+    world = _founded()
+    leader_name, _ = _leader(world)
+    follower = next(n for n in world.first if n != leader_name)
+    asked = []
+    world.send = lambda _sender, peer, message: asked.append((peer, message["type"])) is None  # type: ignore[method-assign]
+    world.now_s += 5
+    world.replicas[follower].resume()
+    world.replicas[follower].tick()
+    assert asked == []
+    world.now_s += 5
+    world.replicas[follower].tick()
+    others = [n for n in world.first if n != follower]
+    assert asked == [(name, "pre_vote") for name in others]
+
+
 def test_nodes_that_always_tick_late_elect_nevertheless() -> None:
     """A stall excuses the leader's silence once, not for ever."""
     world = _founded()
