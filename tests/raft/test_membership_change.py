@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from chronosdb.raft import ChangeVoters, CreateTopic, Outcome, RefusedError, Replica, Request
+from chronosdb.raft import (
+    ChangeVoters,
+    CreateTopic,
+    Message,
+    Outcome,
+    RefusedError,
+    Replica,
+    Request,
+)
 from chronosdb.raft.snapshot import decode_snapshot
 from tests.raft import chaos
 from tests.raft.chaos import World
@@ -260,8 +268,13 @@ def test_a_stalled_follower_asks_for_no_votes() -> None:
     world = _founded()
     leader_name, _ = _leader(world)
     follower = next(n for n in world.first if n != leader_name)
-    asked = []
-    world.send = lambda _sender, peer, message: asked.append((peer, message["type"])) is None  # type: ignore[method-assign]
+    asked: list[tuple[str, str]] = []
+
+    def note(_sender: str, peer: str, message: Message) -> bool:
+        asked.append((peer, message["type"]))
+        return True
+
+    world.send = note  # type: ignore[method-assign]
     world.now_s += 5
     world.replicas[follower].resume()
     world.replicas[follower].tick()
