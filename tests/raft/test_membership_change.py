@@ -274,7 +274,7 @@ def test_a_stalled_follower_asks_for_no_votes() -> None:
         asked.append((peer, message["type"]))
         return True
 
-    world.send = note  # type: ignore[method-assign]
+    world.send = note  # type: ignore[assignment, method-assign]
     world.now_s += 5
     world.replicas[follower].resume()
     world.replicas[follower].tick()
