@@ -5,16 +5,23 @@ Both orders are those of the log, so a course is one number that grows: an offse
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
 from chronosdb.node.partition import records
-from chronosdb.node.partition.due import Int64s
+from chronosdb.node.partition.due import Due, Int64s, joined
 from chronosdb.node.partition.history import History
+from chronosdb.node.partition.reader import Stored
+from chronosdb.node.partition.records import Kind
+from chronosdb.wal import DamagedRecord, Record
 
 #: Beyond any offset, position and time.
 UNBOUNDED: Final = 2**63 - 1
+#: Of single events, about so many make one answer; the log is read so far for them.
+_ROWS: Final = 4096
+_STRETCH_BYTES: Final = 256 * 1024
 
 
 class Span(NamedTuple):
@@ -32,8 +39,8 @@ class Rows(NamedTuple):
     due_ms: Int64s | None = None
     #: Of the first of them; the others follow densely. None: positions are not known here.
     first_position: int | None = None
-    #: When they fired; all in one record.
-    fired_ms: int = 0
+    #: When each fired, where positions are known.
+    fired_ms: Int64s | None = None
 
 
 NO_ROWS: Final = Rows(np.empty(0, np.int64))
@@ -66,13 +73,24 @@ class PublishCourse:
         """See `Course.next`."""
         committed = min(self._stop, self._history.end_offset)
         while self._at < committed:
-            stored = self._history.reader.stored(self._at)
-            if stored.published_ms >= self._span.end_ms:
+            first = self._history.reader.stored(self._at)
+            if first.published_ms >= self._span.end_ms:
                 return None
-            first, self._at = self._at, min(stored.stop, committed)
-            if stored.published_ms >= self._span.start_ms:
-                return Rows(np.arange(first, self._at, dtype=np.int64))
+            # Of records that are small, many at once.
+            stop = min(max(first.stop, self._at + _ROWS), committed)
+            if not self._are_all_wanted(first, stop):
+                stop = min(first.stop, committed)
+            start, self._at = self._at, stop
+            if first.published_ms >= self._span.start_ms:
+                return Rows(np.arange(start, stop, dtype=np.int64))
         return NO_ROWS if self._follows and self._at < self._stop else None
+
+    def _are_all_wanted(self, first: Stored, stop: int) -> bool:
+        """Whether all events from a record on to before `stop` were published in the span."""
+        if stop <= first.stop:
+            return True
+        last = self._history.reader.stored(stop - 1)
+        return self._span.start_ms <= first.published_ms <= last.published_ms < self._span.end_ms
 
 
 class FireCourse:
@@ -87,15 +105,31 @@ class FireCourse:
 
     async def next(self) -> Rows | None:
         """See `Course.next`."""
-        log = self._history.log
         committed = min(self._stop, self._history.end_position)
         while self._at < committed:
-            record = log.at_position(self._at)
+            record = self._history.log.at_position(self._at)
             if record.ts_ms >= self._span.end_ms:
                 return None
-            skip = slice(self._at - record.position, committed - record.position)
-            first, self._at = self._at, min(record.position + record.positions, committed)
             if record.ts_ms >= self._span.start_ms:
-                due = records.read_due(record)
-                return Rows(due.offsets[skip], due.due_ms[skip], first, record.ts_ms)
+                return self._rows(record, committed)
+            self._at = min(record.position + record.positions, committed)
         return NO_ROWS if self._follows and self._at < self._stop else None
+
+    def _rows(self, first: Record, committed: int) -> Rows:
+        """What fired by this record and, if that is little, by those that follow soon after it."""
+        start, dues, times = self._at, [], []
+        # Damage on the way need not be in what is wanted next: then who looks there finds out.
+        with suppress(DamagedRecord):
+            for record in self._history.log.scan(first.lsn, self._history.end_lsn):
+                if record.ts_ms >= self._span.end_ms or record.lsn - first.lsn > _STRETCH_BYTES:
+                    break
+                if record.kind == Kind.FIRE:
+                    skip = slice(self._at - record.position, committed - record.position)
+                    due_ms, offsets = records.read_due(record)
+                    dues.append(Due(due_ms[skip], offsets[skip]))
+                    times.append(np.full(dues[-1].size, record.ts_ms, np.int64))
+                    self._at += dues[-1].size
+                    if self._at - start >= _ROWS or self._at == committed:
+                        break
+        due_ms, offsets = joined(dues)
+        return Rows(offsets, due_ms, start, np.concatenate(times))

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import numpy as np
 import trio
 
 from chronosdb.node import faults
@@ -16,7 +15,7 @@ from chronosdb.node.partition.history import History
 from chronosdb.node.replay.courses import Course, Rows
 from chronosdb.node.replay.gather import Gatherer, Page
 from chronosdb.node.replay.opening import course_from, first_place, is_gone
-from chronosdb.wal import OutOfRange, WalError
+from chronosdb.wal import LogClosed, OutOfRange, WalError
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import ChronosError, Conflict, Overloaded
 from chronosdb.wire.limits import MAX_REPLAYS
@@ -163,7 +162,9 @@ class _Stream:
 
     def _failed(self, error: ChronosError | WalError) -> m.ReplayEnd:
         if isinstance(error, WalError):
-            logger.error("a replay of %s met its log: %s", self._name, error)
+            # A log that is closed is a node that stops in order.
+            level = logging.DEBUG if isinstance(error, LogClosed) else logging.ERROR
+            logger.log(level, "a replay of %s met its log: %s", self._name, error)
             error = faults.of_log(error)
         return m.ReplayEnd(self.number, error.code, error.message, error.retryable, error.details)
 
@@ -173,9 +174,9 @@ def _frame(stream: int, rows: Rows, page: Page) -> m.Replayed:
     if rows.due_ms is not None:
         batch = batch.with_due(rows.due_ms[chosen].tobytes())
     positions = fired = b""
-    if rows.first_position is not None:
+    if rows.first_position is not None and rows.fired_ms is not None:
         positions = (rows.first_position + chosen).tobytes()
-        fired = np.full(len(chosen), rows.fired_ms, np.int64).tobytes()
+        fired = rows.fired_ms[chosen].tobytes()
     return m.Replayed(
         stream,
         memoryview(rows.offsets[chosen].tobytes()),
