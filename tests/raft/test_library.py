@@ -27,6 +27,7 @@ PART = Path(__file__).parents[2] / "raft"
 PRIVATE = {
     "serializer",
     "raftLastApplied",
+    "raftCommitIndex",
     "raftElectionDeadline",
     "newAppendEntriesTime",
     "transferInProgress",

@@ -234,6 +234,27 @@ def test_a_snapshot_that_comes_late_takes_nothing_back() -> None:
     assert replica._core._journal.last_index >= before
 
 
+def test_a_snapshot_that_is_ignored_commits_nothing() -> None:
+    """G2b: this node's last entry may be another than the one that the leader has committed."""
+    world = _founded()
+    for n in range(20):
+        _do(world, CreateTopic(f"t{n}", 1))
+    name, leader = _leader(world)
+    follower = next(n for n in world.first if n != name)
+    image = world.disks[name].files["d/snapshot"].cached
+    replica, term = world.replicas[follower], leader.term
+    last = replica._core._journal.last_index
+    overruled = [b"\x01", last + 1, term]
+    append = {"type": "append_entries", "term": term, "commit_index": 1}
+    at = {"prevLogIdx": last, "prevLogTerm": replica._core._journal.term_at(last)}
+    replica.deliver(name, {**append, **at, "entries": [overruled]})
+    assert replica._core._journal.last_index == last + 1
+    late = {"type": "append_entries", "term": term + 1, "commit_index": last + 1}
+    replica.deliver(name, {**late, "serialized": [image, True, True, 0]})
+    replica.tick()
+    assert replica.applied_index == last
+
+
 @pytest.mark.parametrize("chunks", [[(1, 2)], [(0, 1), (2, 3)], [(0, 1), (0, 1)]])
 def test_a_snapshot_with_a_gap_is_not_put_together(chunks: list[tuple[int, int]]) -> None:
     """A chunk was lost with its connection; the next whole one counts."""

@@ -207,6 +207,7 @@ class Core:
             guarded = guards.incoming(message, self.term, self._journal)
             if guarded is not None:
                 self._library.receive(peer, guarded)
+                self._library.commit_applied()
         self._follow_voters()
         if self._snapshots.failure is not None:
             raise self._snapshots.failure

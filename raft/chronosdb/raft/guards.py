@@ -48,17 +48,12 @@ def incoming(message: Message, term: int, log: LogTerms) -> Message | None:
     if message["type"] != "append_entries":
         return message
     if "serialized" in message:
-        return _without_early_commit(message)
+        # G2b: it proves nothing about our log, so it must not commit any of it; not the last chunk
+        # either, since a snapshot may be ignored. What an installed one contains, `core.py` commits.
+        return {**message, "commit_index": _NO_COMMIT}
     if message["term"] < term:
         return message  # PySyncObj drops it
     return _without_matching(message, log)
-
-
-def _without_early_commit(message: Message) -> Message:
-    """G2b: a part of a snapshot proves nothing about our log, so it must not commit any of it."""
-    chunk = message["serialized"]
-    is_last = chunk is not None and chunk[2]
-    return message if is_last else {**message, "commit_index": _NO_COMMIT}
 
 
 def _without_matching(message: Message, log: LogTerms) -> Message:

@@ -138,6 +138,11 @@ class Library:
         """The last entry known to be committed."""
         return int(self._raft.raftCommitIndex)
 
+    def commit_applied(self) -> None:
+        """What was applied is committed; after a snapshot was installed it does not know yet."""
+        if self.commit_index < self.applied_index:
+            self._set("raftCommitIndex", self.applied_index)
+
     @property
     def applied_index(self) -> int:
         """The last entry applied."""
