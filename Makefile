@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-fast check format bench torture lock clean
+.PHONY: help demo test test-fast check format bench prove campaign torture mixed mutants lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,8 +38,20 @@ format: $(READY) ## let ruff mend format and imports
 bench: $(READY) ## the figures of README, measured here
 	$(BIN)/python -m bench
 
+mutants: $(READY) ## seed bugs into copies of the product, one at a time: each must be noticed
+	$(BIN)/python -m tests.mutants -j 2
+
+prove: $(READY) ## every machine that tries to break the promises, for about 9 minutes: make prove MINUTES=3 SEED=7
+	$(BIN)/python -m tests.prove --minutes $(or $(MINUTES),9) --seed $(or $(SEED),1)
+
+campaign: $(READY) ## the same for hours, with one seed after another: make campaign HOURS=8
+	$(BIN)/python -m tests.prove --hours $(or $(HOURS),8) --seed $(or $(SEED),1)
+
 torture: $(READY) ## 200 cycles of publish, kill -9, restart, with every promise checked
 	$(BIN)/python -m tests.process.torture --cycles 200
+
+mixed: $(READY) ## everything at once under kills and restarts, judged by the checker: make mixed MINUTES=30
+	$(BIN)/python -m tests.process.mixed_load --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	$(BIN)/pip install --quiet uv

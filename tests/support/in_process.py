@@ -19,6 +19,7 @@ from chronosdb.raft import RaftError
 from chronosdb.testing.machine import DATA_DIR, Machine
 from chronosdb.wal import WalError
 from tests.support.raw_client import RawClient
+from tests.support.seeded_trio import schedule_by
 
 __all__ = ["DATA_DIR", "START_MS", "Broker", "broker", "topic_broker"]
 
@@ -92,22 +93,13 @@ async def broker(
     """A running node with these settings; stopped in order at the end, which must succeed."""
     # The raw client pings nobody while its test lets time pass.
     settings.setdefault("idle_timeout_ms", 24 * 3_600_000)
-    _schedule_by(seed)
+    schedule_by(seed)
     async with trio.open_nursery() as nursery:
         one = Broker(nursery, clock, seed, settings)
         if start:
             await one.start()
         yield one
         await one.stop()
-
-
-def _schedule_by(seed: int) -> None:
-    """Lets `seed` decide which of several tasks goes first, as chance does otherwise.
-
-    Trio keeps these two names private; Hypothesis uses them for the same purpose.
-    """
-    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
-    trio._core._run._r.seed(seed)
 
 
 @asynccontextmanager

@@ -110,10 +110,9 @@ class Machine:
         """Whether the node has ended by itself."""
         return self._life is not None and self._life.ended.is_set()
 
-    async def start(self) -> None:
-        """Starts the node. Raises what it raises when it cannot."""
-        assert self._life is None, "the node is running"
-        env = Environment(
+    def environment(self) -> Environment:
+        """What a process of the node finds here."""
+        return Environment(
             clock=self._make_clock(self.wall),
             disk=self.disk,
             threads=self.threads,
@@ -122,7 +121,12 @@ class Machine:
             open_views=self.views.open,
             discard_views=self.views.discard,
         )
-        life = _Life(Node(Config(data_dir=DATA_DIR, http=None, **self.settings), env))
+
+    async def start(self) -> None:
+        """Starts the node. Raises what it raises when it cannot."""
+        assert self._life is None, "the node is running"
+        config = Config(data_dir=DATA_DIR, http=None, **self.settings)
+        life = _Life(Node(config, self.environment()))
         self._nursery.start_soon(life.run)
         await life.settled.wait()
         if life.errors:
@@ -140,10 +144,12 @@ class Machine:
             raise life.errors[0]
 
     async def failure(self) -> list[Exception]:
-        """Waits until the node has died; what it died of."""
+        """Waits until the node has died; what it died of. TooSlowError: it lives on, after an hour."""
         assert self._life is not None, "there is no node"
-        life, self._life = self._life, None
-        await life.ended.wait()
+        life = self._life
+        with trio.fail_after(3600):
+            await life.ended.wait()
+        self._life = None
         return life.errors
 
     async def crash(self, rng: Random | None = None) -> None:
@@ -151,15 +157,19 @@ class Machine:
 
         With `rng`, any part of it may survive instead.
         """
+        await self.end_process()
+        self.disk.crash(rng)
+        if rng is None or rng.random() < 0.5:
+            self.views.revert()
+
+    async def end_process(self) -> None:
+        """Ends the node where it is: from here on it reads and writes nothing more."""
         if self._life is not None:
             life, self._life = self._life, None
             self.disk.cut_power_at(1)
             life.scope.cancel()
             self.threads.kill()
             await life.ended.wait()
-        self.disk.crash(rng)
-        if rng is None or rng.random() < 0.5:
-            self.views.revert()
 
     async def restart(self) -> None:
         """Stops in order, and starts again."""

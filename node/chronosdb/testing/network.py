@@ -19,9 +19,8 @@ from chronosdb.testing.deliveries import Witness
 BUFFER_BYTES = 64 * 1024
 
 
-@final
 class Pipe:
-    """One direction of a connection."""
+    """One direction of a connection. What is sent is there at once."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -170,6 +169,8 @@ class AnyioStream(anyio.abc.ByteStream):
     async def receive(self, max_bytes: int = 65536) -> bytes:
         try:
             data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            raise anyio.BrokenResourceError from None
         except trio.ClosedResourceError:
             raise anyio.ClosedResourceError from None
         if not data:

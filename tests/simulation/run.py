@@ -1,0 +1,175 @@
+"""One run of the simulation: trouble for a while, then healing, then judgement."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import process_time
+from traceback import format_exception
+from typing import Final, final
+
+import trio
+from trio.testing import MockClock
+
+from chronosdb.testing.machine import DATA_DIR
+from tests.proof.checker import check
+from tests.proof.dump import dump
+from tests.proof.history import read_history
+from tests.simulation.ending import Ending
+from tests.simulation.nemesis import Nemesis
+from tests.simulation.people import Clerk, Member, Person, Publisher, Shelf
+from tests.simulation.swarm import swarm
+from tests.simulation.trace import Trace
+from tests.simulation.world import TOPIC, World
+from tests.support.seeded_trio import schedule_by
+
+#: How long the trouble lasts, in simulated seconds.
+TROUBLE_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one run."""
+
+    seed: int
+    digest: str
+    simulated_s: float
+    #: Of one core.
+    cpu_s: float
+    #: Things in the trace; calls and sights in the history.
+    events: int
+    lines: int
+    faults: Mapping[str, int]
+    violations: tuple[str, ...]
+    history: bytes = field(repr=False)
+
+
+def run(
+    seed: int, tell: Callable[[str], None] | None = None, trouble_s: float = TROUBLE_S
+) -> Result:
+    """The run of `seed`; `tell` hears its story."""
+    began_s = process_time()
+    clock = MockClock(autojump_threshold=0)
+    trace = Trace(clock.current_time, tell)
+    # A collection may close what a task left half-way, at a moment that other runs decide.
+    gc.collect()
+    gc.disable()
+    schedule_by(seed)
+    try:
+        with _complaints() as complaints:
+            world = trio.run(_live, seed, clock, trace, trouble_s, clock=clock)
+    finally:
+        gc.enable()
+    history = world.history.getvalue()
+    trace.note("history", history)
+    verdict = check(read_history(history.splitlines(keepends=True)))
+    broken = [f"{one.invariant}: {one.text} (lines {one.proof})" for one in verdict.violations]
+    return Result(
+        seed,
+        trace.digest(),
+        clock.current_time(),
+        process_time() - began_s,
+        trace.events,
+        world.recorder.lines,
+        dict(trace.faults),
+        (*world.violations, *complaints, *broken),
+        history,
+    )
+
+
+async def _live(seed: int, clock: MockClock, trace: Trace, trouble_s: float) -> World:
+    async with trio.open_nursery() as nursery:
+        world = World(seed, swarm(seed), clock, trace, nursery)
+        trace.say("seed", seed, world.swarm)
+        try:
+            await _story(world, trouble_s)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
+            world.violation("".join(format_exception(error)))
+        for computer in world.computers:
+            await computer.kill()
+        nursery.cancel_scope.cancel()
+    return world
+
+
+async def _story(world: World, trouble_s: float) -> None:
+    people = _people(world)
+    nemesis = Nemesis(world, people)
+    world.recorder.saw("settings", dict(world.swarm.settings))
+    await nemesis.begin()
+    async with world.connected("founder") as db:
+        await db.create_topic(TOPIC, world.swarm.partitions)
+    async with trio.open_nursery() as living:
+        publishing = trio.Event()
+        living.start_soon(_until_all_have_ended, people, publishing)
+        with trio.move_on_after(trouble_s):
+            await nemesis.run()
+        ending = Ending(world, nemesis)
+        await ending.wait_until_quiet(publishing)
+        living.cancel_scope.cancel()
+    await ending.rebuild_views()
+    dump(world.recorder, world.node.disk, DATA_DIR)
+
+
+async def _until_all_have_ended(people: list[Person], published: trio.Event) -> None:
+    """Runs everybody; tells when the last publisher has nothing left to publish."""
+
+    async def publish() -> None:
+        async with trio.open_nursery() as nursery:
+            for person in people:
+                if isinstance(person, Publisher):
+                    nursery.start_soon(person.live)
+        published.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publish)
+        for person in people:
+            if not isinstance(person, Publisher):
+                nursery.start_soon(person.live)
+
+
+def _people(world: World) -> list[Person]:
+    shelf = Shelf()
+    people: list[Person] = [
+        Publisher(world, f"publisher-{n}", shelf) for n in range(world.swarm.publishers)
+    ]
+    for group, mode, members in world.swarm.groups:
+        people += [Member(world, f"{group}-{n}", group, mode) for n in range(members)]
+    return [*people, Clerk(world, "clerk", shelf)]
+
+
+def only_of_disk(error: BaseException) -> bool:
+    """Whether nothing but the disk's own errors is in it."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(only_of_disk, error.exceptions))
+    return isinstance(error, OSError)
+
+
+@final
+class _Complaints(logging.Handler):
+    """Errors in the node's log: bugs that it survived."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None or not only_of_disk(error):
+            cause = "".join(format_exception(error)) if error else ""
+            self.texts.append(f"the node complains: {record.getMessage()}\n{cause}")
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    handler, logger = _Complaints(), logging.getLogger("chronosdb")
+    propagated = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield handler.texts
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagated

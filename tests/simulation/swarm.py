@@ -1,0 +1,124 @@
+"""What is peculiar to one seed: settings, load, and which faults there are at all.
+
+Each seed leaves most kinds of faults out, and makes some things extreme. A mix of everything would hide
+what only shows where, say, segments are tiny and nothing ever crashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chronosdb.testing.chance import Random
+
+#: Kinds of faults, and how often each strikes in a run that has it: seconds between two, on average.
+FAULTS: Final[Mapping[str, float]] = {
+    "power cut": 15,
+    "crash in a call": 12,
+    "kill": 12,
+    "restart": 20,
+    "views lost": 25,
+    "disk error": 20,
+    "disk full": 20,
+    "disk slow": 12,
+    "connection broken": 4,
+    "link blocked": 12,
+    "link slow": 12,
+    "machine stalled": 15,
+    "clock stepped": 12,
+    "clock drifts": 15,
+    "client gone": 10,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Swarm:
+    """The peculiarities of one run."""
+
+    #: Of the node, by the names of `Config`.
+    settings: Mapping[str, Any]
+    partitions: int
+    #: Name and mode of each group, and its members at one time.
+    groups: tuple[tuple[str, str, int], ...]
+    publishers: int
+    #: Seconds between two requests of one publisher, on average.
+    pause_s: float
+    batch_max: int
+    payload_max: int
+    credits: int
+    #: How far ahead events are due at most, ms.
+    horizon_ms: int
+    #: Shares of deliveries that are given back; that are neither acked nor given back.
+    nacked: float
+    dropped: float
+    #: Kinds of faults, and the seconds between two of each.
+    faults: Mapping[str, float]
+    #: Each disk call in a worker thread takes up to so many seconds.
+    disk_s: float
+    short_reads: float
+    #: Each one-way latency, and what is added to it by chance, seconds.
+    latency_s: float
+
+
+def swarm(seed: int) -> Swarm:
+    """The run of this seed."""
+    r = Random(f"{seed} swarm")
+    pause_s, batch_max = r.choice(((0.4, 1), (0.8, 5), (5, 40)))
+    publishers = r.choice((1, 1, 2, 3))
+    settings = _settings(r)
+    payload_max = r.choice((0, 20, 300, 2000))
+    if batch_max * payload_max > settings["segment_bytes"] / 4:
+        payload_max = 20  # a batch must fit
+    return Swarm(
+        settings=settings,
+        partitions=r.choice((1, 1, 2, 4)),
+        groups=_groups(r),
+        publishers=publishers,
+        # Together they publish as much as one would: the load is for depth, not for speed.
+        pause_s=pause_s * publishers,
+        batch_max=batch_max,
+        payload_max=payload_max,
+        credits=r.choice((1, 3, 16, 256)),
+        horizon_ms=r.choice((100, 5_000, 40_000)),
+        nacked=r.choice((0, 0, 0.05, 0.3)),
+        dropped=r.choice((0, 0, 0.05, 0.2)),
+        faults=_faults(r),
+        disk_s=r.choice((0, 0.0002, 0.005, 0.08)),
+        short_reads=r.choice((0, 0, 0.1, 0.7)),
+        latency_s=r.choice((0.0001, 0.002, 0.05)),
+    )
+
+
+def _settings(r: Random) -> dict[str, Any]:
+    backoff_ms = r.choice((0, 50, 1000))
+    return {
+        "fsync": r.choice(("batch", "batch", "batch", "every_event")),
+        "segment_bytes": r.choice((32 * 1024, 128 * 1024, 1024 * 1024)),
+        "disk_reserve_bytes": r.choice((64 * 1024, 1024 * 1024)),
+        "dedup_window_ms": r.choice((5_000, 30_000, 7 * 86_400_000)),
+        "ack_timeout_ms": r.choice((300, 2_000, 8_000)),
+        "max_attempts": r.choice((2, 5, 1000)),
+        "backoff_ms": backoff_ms,
+        "backoff_max_ms": max(backoff_ms, r.choice((100, 3_000))),
+        "checkpoint_bytes": r.choice((4 * 1024, 64 * 1024, 64 * 1024 * 1024)),
+        "checkpoint_interval_ms": r.choice((200, 3_000, 30_000)),
+        "record_cache_bytes": r.choice((0, 16 * 1024, 64 * 1024 * 1024)),
+        "idle_timeout_ms": r.choice((12_000, 20_000)),
+        "shutdown_timeout_ms": r.choice((500, 8_000)),
+    }
+
+
+def _groups(r: Random) -> tuple[tuple[str, str, int], ...]:
+    kinds = (("ordered", 1), ("ordered", 2), ("shared", 1), ("shared", 3))
+    return tuple(
+        (f"g{number}", mode, members)
+        for number, (mode, members) in enumerate(r.sample(kinds, r.choice((1, 2))))
+    )
+
+
+def _faults(r: Random) -> dict[str, float]:
+    share = r.choice((0, 0.2, 0.4, 0.7))
+    return {
+        kind: every * r.choice((0.5, 1, 2)) for kind, every in FAULTS.items() if r.random() < share
+    }
