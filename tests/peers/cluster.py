@@ -21,7 +21,7 @@ from chronosdb.testing.chance import Random
 from chronosdb.testing.clock import WallClock
 from chronosdb.testing.memory_disk import MemoryDisk
 from tests.peers.memory_network import MemoryHosts
-from tests.support.in_process import _schedule_by
+from tests.support.seeded_trio import schedule_by
 
 SECRET: Final = b"the secret of the tests"
 START_MS: Final = 1_800_000_000_000
@@ -174,7 +174,7 @@ async def world(
     options: Options | None = None,
 ) -> AsyncIterator[World]:
     """A cluster of these voters, under virtual time: everything passes in moments."""
-    _schedule_by(seed)
+    schedule_by(seed)
     async with trio.open_nursery() as nursery:
         one = World(nursery, names, seed, options)
         if start:
