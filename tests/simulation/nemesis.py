@@ -144,6 +144,7 @@ class Nemesis:
         node = self._world.node
         while True:
             self._saw("start")
+            self._excused = node.disk.armed
             try:
                 await node.start()
             except _EXCUSES as error:
@@ -155,7 +156,6 @@ class Nemesis:
             else:
                 self._saw("serving")
                 self._trace.say("serving")
-                self._excused = node.disk.armed
                 return
 
     async def _stop(self) -> None:
