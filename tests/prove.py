@@ -49,14 +49,14 @@ class Machine:
 
 
 def _simulation(budget: Budget) -> list[str]:
-    seeds = budget.amount(14)
+    seeds = budget.amount(12)
     first = budget.seed * 10_000
     span = f"{first}..{first + seeds - 1}"
     return ["tests.simulate", "--seeds", span, "-j", str(budget.jobs), "--check-replay", "1%"]
 
 
 def _crash_states(budget: Budget) -> list[str]:
-    states, first = budget.amount(15_000), budget.seed * 10_000
+    states, first = budget.amount(13_000), budget.seed * 10_000
     return ["tests.crash", "--states", str(states), "--seed", str(first), "-j", str(budget.jobs)]
 
 

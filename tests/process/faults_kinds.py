@@ -11,7 +11,7 @@ from typing import Protocol
 
 import trio
 
-from tests.process.faults_machine import Ext4, FakeClock, Namespace, lacking
+from tests.process.faults_machine import Ext4, FakeClock, Namespace, missing_tracer
 from tests.process.harness import NodeProcess
 from tests.proof.history import Recorder
 
@@ -106,7 +106,7 @@ class SlowDisk:
     name = "slow"
 
     def missing(self) -> str | None:
-        return lacking("strace")
+        return missing_tracer()
 
     async def strike(self, world: World, random: Random) -> None:
         delay_us = random.choice((20_000, 100_000, 400_000))
@@ -121,7 +121,7 @@ class SyncError:
     name = "eio"
 
     def missing(self) -> str | None:
-        return lacking("strace")
+        return missing_tracer()
 
     async def strike(self, world: World, random: Random) -> None:
         del random

@@ -10,9 +10,11 @@ import os
 import shutil
 import struct
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -47,6 +49,15 @@ def lacking(*tools: str) -> str | None:
     return None if os.geteuid() == 0 else "needs root"
 
 
+def _refusal(attempt: Callable[[], None]) -> str | None:
+    """Why it is not allowed here, although the tools are: in a container root may do little."""
+    try:
+        attempt()
+    except (Refused, OSError) as error:
+        return f"not allowed here: {error}"
+    return None
+
+
 class Ext4:
     """A real ext4 in a file, mounted. Its power can be cut: what was not synced is gone.
 
@@ -60,7 +71,7 @@ class Ext4:
     @staticmethod
     def missing() -> str | None:
         """Why there is none here."""
-        return lacking("mkfs.ext4", "mount", "umount")
+        return lacking("mkfs.ext4", "mount", "umount") or _refusal(_mount_once)
 
     @contextmanager
     def mounted(self) -> Iterator[None]:
@@ -111,7 +122,7 @@ class Namespace:
     @staticmethod
     def missing() -> str | None:
         """Why there is none here."""
-        return lacking("ip", "nft")
+        return lacking("ip", "nft") or _refusal(_cut_once)
 
     @contextmanager
     def joined(self) -> Iterator[None]:
@@ -184,3 +195,31 @@ class FakeClock:
 def _library() -> Path | None:
     places = (Path(place) / "faketime" / "libfaketimeMT.so.1" for place in _FAKETIME)
     return next((place for place in places if place.exists()), None)
+
+
+def missing_tracer() -> str | None:
+    """Why system calls of a running process cannot be made slow, or fail, here."""
+    return lacking("strace") or _refusal(_trace_once)
+
+
+@cache
+def _mount_once() -> None:
+    with tempfile.TemporaryDirectory(prefix="chronos-probe-") as directory:
+        disk = Ext4(Path(directory, "image"), Path(directory, "disk"))
+        with disk.mounted():
+            disk.cut_power()
+            disk.unmount()
+
+
+@cache
+def _cut_once() -> None:
+    namespace = Namespace()
+    with namespace.joined():
+        namespace.cut("input")
+        namespace.heal()
+
+
+@cache
+def _trace_once() -> None:
+    with subprocess.Popen(["sleep", "0.2"]) as traced:
+        run("strace", "-o", os.devnull, "-e", "trace=fdatasync", "-p", str(traced.pid))

@@ -46,9 +46,14 @@ async def test_a_stop_under_load_loses_nothing(
 
 
 @pytest.mark.slow
-async def test_a_second_signal_does_no_harm(start_node: StartNode) -> None:
-    """An impatient operator presses Ctrl-C twice: still a clean stop."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signals_on_the_way_out_do_no_harm(
+    start_node: StartNode, number: signal.Signals
+) -> None:
+    """An impatient operator keeps Ctrl-C pressed until the node is gone: still a clean stop."""
     node = await start_node()
-    node.send(signal.SIGINT)
-    assert await node.stop(signal.SIGINT) == 0
+    while node.running:
+        node.send(number)
+        await trio.sleep(0.001)
+    assert await node.ended() == 0
     assert "Traceback" not in node.said()

@@ -24,6 +24,7 @@ from chronosdb.client import (
 )
 from chronosdb.client.pending import ChangeResult
 from chronosdb.wire.event import Meta
+from tests.proof.error_text import text_of
 from tests.proof.history import Outcome, Recorder, content_of
 from tests.proof.recorded_replay import RecordedReplay
 from tests.proof.recorded_subscription import RecordedSubscription
@@ -41,12 +42,6 @@ def outcome_of(error: BaseException, events: int = 1) -> Outcome:
         isinstance(error, ChronosError) and error.code in _NOTHING_DONE and events == 1
     )
     return "fail" if definite else "unknown"
-
-
-def text_of(error: BaseException) -> str:
-    """Code and message."""
-    code = error.code if isinstance(error, ChronosError) else type(error).__name__
-    return f"{code}: {error}"
 
 
 class Recorded:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from chronosdb.client import Replay, ReplayedEvent
+from tests.proof.error_text import text_of
 from tests.proof.history import content_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class RecordedReplay:
             self._end("ok")
             raise
         except BaseException as error:
-            self._end("unknown", f"{type(error).__name__}: {error}")
+            self._end("unknown", text_of(error))
             raise
         self._token = events[-1].token
         self._db.recorder.saw(

@@ -9,12 +9,15 @@ from typing import Final, final
 import trio
 
 from chronosdb.raft import RaftError
-from chronosdb.wal import LogDamaged, WalError
+from chronosdb.wal import DiskFull, LogDamaged, WalError
+from tests.simulation.computer import Computer
 from tests.simulation.people import Person
 from tests.simulation.world import World
 
 #: How often somebody looks whether a node has died, and starts it again: a supervisor.
 _SUPERVISION_S: Final = 0.25
+#: Bytes on a disk that is not full.
+_ROOM: Final = 1 << 40
 #: What a node may say when its disk fails under it.
 _EXCUSES: Final = (WalError, RaftError, OSError)
 
@@ -65,7 +68,7 @@ class Nemesis:
         """Everything works again; whoever was cut off learns of it."""
         world, node = self._world, self._world.node
         world.disk_factor = 1.0
-        node.disk.capacity = 1 << 40
+        node.disk.capacity = _ROOM
         for link in world.network.links():
             link.jitter_s, link.latency_s, link.bytes_per_s = 0.0001, 0.0002, 50e6
         names = [computer.name for computer in world.computers]
@@ -141,17 +144,18 @@ class Nemesis:
         node = self._world.node
         while True:
             self._saw("start")
+            self._excused = node.disk.armed
             try:
                 await node.start()
             except _EXCUSES as error:
-                self._judge_death([error])
+                if not _is_for_want_of_space(error, node):
+                    self._judge_death([error])
                 self._trace.say("did not start:", repr(error))
                 await self._lose_power()
                 await trio.sleep(1)
             else:
                 self._saw("serving")
                 self._trace.say("serving")
-                self._excused = node.disk.armed
                 return
 
     async def _stop(self) -> None:
@@ -183,10 +187,12 @@ class Nemesis:
 
     def _judge_death(self, errors: Sequence[BaseException]) -> None:
         """A node ends by itself only for its disk, and never because what was durable is wrong."""
-        full = self._world.node.disk.capacity < 1 << 40
         for error in errors:
-            excused = self._excused or full
-            if not excused or not isinstance(error, _EXCUSES) or isinstance(error, LogDamaged):
+            if (
+                not self._excused
+                or not isinstance(error, _EXCUSES)
+                or isinstance(error, LogDamaged)
+            ):
                 self._world.violation(f"the node died: {error!r} ({error.__cause__!r})")
 
     # ---- disks -------------------------------------------------------------------------------
@@ -200,9 +206,8 @@ class Nemesis:
         self._saw("fault", what="enospc", on=True)
         disk.capacity = disk.used_bytes + self._chance.choice((0, 100_000, 2_000_000))
         await trio.sleep(self._chance.uniform(0.2, 5))
-        disk.capacity = 1 << 40
+        disk.capacity = _ROOM
         self._saw("fault", what="enospc", on=False)
-        self._excused = True
 
     async def _disk_slow(self) -> None:
         self._saw("fault", what="stall", on=True)
@@ -295,3 +300,8 @@ class Nemesis:
     def _saw(self, f: str, **seen: object) -> None:
         self._trace.say(f, seen or "")
         self._world.recorder.saw(f, dict(seen))
+
+
+def _is_for_want_of_space(error: BaseException, node: Computer) -> bool:
+    """A node that serves lives with a full disk; one that starts has its new term to write."""
+    return node.disk.capacity < _ROOM and isinstance(error.__cause__, DiskFull)

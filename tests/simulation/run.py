@@ -22,7 +22,7 @@ from tests.simulation.ending import Ending
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.people import Clerk, Member, Person, Publisher, Shelf
 from tests.simulation.swarm import swarm
-from tests.simulation.trace import Trace
+from tests.simulation.trace import EndlessRun, Trace
 from tests.simulation.world import TOPIC, World
 from tests.support.seeded_trio import schedule_by
 
@@ -61,23 +61,37 @@ def run(
     try:
         with _complaints() as complaints:
             world = trio.run(_live, seed, clock, trace, trouble_s, clock=clock)
+        history = world.history.getvalue()
+        violations = [*world.violations, *complaints, *_judged(history)]
+    except BaseException as error:
+        if not _is_endless(error):
+            raise
+        history, violations = b"", [f"no end: it is still {clock.current_time()} s"]
     finally:
         gc.enable()
-    history = world.history.getvalue()
-    trace.note("history", history)
-    verdict = check(read_history(history.splitlines(keepends=True)))
-    broken = [f"{one.invariant}: {one.text} (lines {one.proof})" for one in verdict.violations]
+    trace.close(history)
     return Result(
         seed,
         trace.digest(),
         clock.current_time(),
         process_time() - began_s,
         trace.events,
-        world.recorder.lines,
+        history.count(b"\n"),
         dict(trace.faults),
-        (*world.violations, *complaints, *broken),
+        tuple(violations),
         history,
     )
+
+
+def _judged(history: bytes) -> list[str]:
+    verdict = check(read_history(history.splitlines(keepends=True)))
+    return [f"{one.invariant}: {one.text} (lines {one.proof})" for one in verdict.violations]
+
+
+def _is_endless(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(EndlessRun) is not None
+    return isinstance(error, EndlessRun)
 
 
 async def _live(seed: int, clock: MockClock, trace: Trace, trouble_s: float) -> World:

@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.run import run
 from tests.tidy.repository import ROOT
 
-SEEDS = range(16)
+SEEDS = range(12)
 #: Short ones: a campaign has the minutes.
 TROUBLE_S = 20
 

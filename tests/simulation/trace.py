@@ -11,12 +11,12 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final, final
 
-#: A run notes some ten thousand things. One that notes so many turns in a circle.
-_EVENTS_MAX: Final = 2_000_000
+#: A run notes some ten thousand things. One that notes so many will never end.
+_EVENTS_MAX: Final = 1_000_000
 
 
 class EndlessRun(BaseException):
-    """Nobody in the run may take this for an error of the world's."""
+    """The run turns in a circle. Nobody in it may take this for an error of the world's."""
 
 
 @final
@@ -54,6 +54,10 @@ class Trace:
         """A line of the story."""
         if self._tell is not None:
             self._tell(f"{self._now_s():10.4f}  {' '.join(map(str, words))}")
+
+    def close(self, history: bytes) -> None:
+        """The history is the last part of it."""
+        self._hash.update(history)
 
     def digest(self) -> str:
         """Of everything noted so far."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from chronosdb.wal import DamagedRecord, Draft, Point, Record
 from chronosdb.wal.codec import encode_group
 from chronosdb.wal.segment import SEGMENT_HEADER_BYTES
-from chronosdb.wal.segment_reader import Gap, SegmentReader
+from chronosdb.wal.segment_reader import Gap, SegmentReader, candidates
 
 CHUNK = 128
 
@@ -107,3 +107,24 @@ def test_written_end_is_behind_the_last_byte_that_is_not_zero() -> None:
     for at in (100, 101, 500, 999):
         data[SEGMENT_HEADER_BYTES + at] = 1
         assert reader.written_end(100, 1000, CHUNK) == at + 1
+
+
+@given(
+    lsn=st.sampled_from([0, 1, 300, 65_530, 65_536, 65_537, 1 << 24]),
+    length=st.integers(1, 200),
+    rubbish=st.dictionaries(st.integers(0, 200), st.integers(1, 255), max_size=3),
+    headers=st.lists(st.integers(0, 200), max_size=2),
+)
+def test_every_place_that_names_itself_is_found_however_much_space_is_around_it(
+    lsn: int, length: int, rubbish: dict[int, int], headers: list[int]
+) -> None:
+    """By its LSN field, compared with looking at every single byte."""
+    end = min((lsn // 65_536 + 1) * 65_536, lsn + length)
+    data = bytearray(end - lsn + 8)
+    for at, byte in rubbish.items():
+        data[at % len(data)] = byte
+    for at in headers:
+        place = at % (end - lsn)
+        data[place : place + 8] = (lsn + place).to_bytes(8, "little")
+    there = [n for n in range(lsn, end) if data[n - lsn :][:8] == n.to_bytes(8, "little")]
+    assert list(candidates(bytes(data), lsn, end)) == there

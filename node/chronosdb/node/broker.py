@@ -15,7 +15,13 @@ from chronosdb.node.dead_letters import DeadLetterOffice
 from chronosdb.node.environment import Environment
 from chronosdb.node.metadata import Metadata
 from chronosdb.node.partition.committer import CommitOptions
-from chronosdb.node.partition.partition import Partition, PartitionId, options_for, policy_for
+from chronosdb.node.partition.partition import (
+    Partition,
+    PartitionId,
+    options_for,
+    policy_for,
+    retention_for,
+)
 from chronosdb.node.partition.reader import RecordCache
 from chronosdb.node.partition.retirement import RetentionLimits
 from chronosdb.node.removal import remove_orphans, remove_partition
@@ -36,7 +42,6 @@ from chronosdb.wal.layout import DataDir
 from chronosdb.wire.errors import ChronosError, InvalidArgument, NotFound, Overloaded
 from chronosdb.wire.letters import SUFFIX
 from chronosdb.wire.limits import MAX_NAME_CHARS
-from chronosdb.wire.messages import REDRIVE_GROUP
 from chronosdb.wire.units import format_duration
 
 logger = logging.getLogger(__name__)
@@ -316,7 +321,7 @@ class Broker:
             cache=self._cache,
             log_options=self._options.log,
             options=options_for(self._options.commit, info.settings),
-            retention=limits_for(self._options.retention, info.name, info.settings),
+            retention=retention_for(self._options.retention, info.name, info.settings),
             on_dead_letters=self._dead_letters.post,
         )
 
@@ -328,18 +333,6 @@ async def _reply_with(work: Callable[[], Awaitable[T]], reply: Reply[T | Chronos
         reply.set(error)
     except DiskFull as error:
         reply.set(faults.of_log(error))
-
-
-def limits_for(limits: RetentionLimits, topic: str, settings: Mapping[str, int]) -> RetentionLimits:
-    """The node's limits with a topic's own settings over them.
-
-    Dead letters stay until they are redriven or purged.
-    """
-    return RetentionLimits(
-        settings.get("retention_ms", limits.ms),
-        settings.get("retention_bytes", limits.nbytes),
-        keeper=REDRIVE_GROUP if topic.endswith(SUFFIX) else None,
-    )
 
 
 def _check_effect(settings: Mapping[str, int]) -> None:

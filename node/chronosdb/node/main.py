@@ -11,6 +11,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 import trio
@@ -23,6 +24,9 @@ from chronosdb.raft import RaftError
 from chronosdb.wal import WalError
 
 logger = logging.getLogger(__name__)
+
+#: They ask the node to stop; as often as somebody likes.
+_STOP = (signal.SIGTERM, signal.SIGINT)
 
 #: Errors whose message says all there is to say; anything else is a bug and shows its traceback.
 _EXPLAINED = (WalError, RaftError, WrongDirectory, UnknownRecord, OSError)
@@ -37,7 +41,8 @@ def run(config: Config) -> None:
     """Run a node until it is told to stop; exits the process with the code that fits."""
     _set_up_logging(config)
     try:
-        trio.run(_run, config)
+        with _impatience_excused():
+            trio.run(_run, config)
     except BaseException as error:  # sorted out below; what is not ours is raised again
         leaves = list(_leaves(error))
         if not all(isinstance(leaf, _EXPLAINED) for leaf in leaves):
@@ -46,6 +51,21 @@ def run(config: Config) -> None:
             cause = f" ({leaf.__cause__})" if leaf.__cause__ is not None else ""
             click.echo(f"chronos-node: error: {leaf}{cause}", err=True)
         sys.exit(1)
+
+
+@contextmanager
+def _impatience_excused() -> Iterator[None]:
+    """A second signal, while a node that stopped is leaving, must not turn its exit into a failure.
+
+    trio gives a signal it did not deliver any more to the handler before its own: that must do nothing.
+    """
+    for number in _STOP:
+        signal.signal(number, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        for number in _STOP:
+            signal.signal(number, signal.SIG_IGN)  # unlike a function, it stands until the very end
 
 
 async def _run(config: Config) -> None:
@@ -64,7 +84,7 @@ async def _run_node(
 
 
 async def _stop_on_signal(node: Node, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with trio.open_signal_receiver(*_STOP) as signals:
         task_status.started()
         async for received in signals:
             logger.info("stopping on %s", signal.Signals(received).name)

@@ -6,6 +6,7 @@ that names its own place. That is how recovery looks behind a bad record, and ve
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _LSN_AT = 8
 _STRETCH = 1 << 16
 _UPPER_BYTES = 6
+_SPACE = bytes(8)
+_WRITTEN = re.compile(rb"[^\0]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ class SegmentReader:
             data = self._pread(end - lsn + 8, file_position(self._base, lsn) + _LSN_AT)
             if not data:
                 return None  # the file ends before its segment is said to
-            for candidate in _candidates(data, lsn, end):
+            for candidate in candidates(data, lsn, end):
                 try:
                     return self.read(candidate, stop, HEADER_BYTES)
                 except DamagedRecord:
@@ -137,7 +140,7 @@ def _record_at(window: _Window, lsn: int, stop: int) -> Record:
     return decode(header, window.take(lsn + HEADER_BYTES, body_bytes(header, lsn, stop - lsn)), lsn)
 
 
-def _candidates(data: bytes, lsn: int, end: int) -> Iterator[int]:
+def candidates(data: bytes, lsn: int, end: int) -> Iterator[int]:
     """Where in one stretch, ``data``, a header would find its own LSN; that of ``lsn`` comes first."""
     lower_bytes = 8 - _UPPER_BYTES
     upper = lsn.to_bytes(8, "little")[lower_bytes:]
@@ -147,4 +150,11 @@ def _candidates(data: bytes, lsn: int, end: int) -> Iterator[int]:
         candidate = lsn + start
         if candidate < end and data[start : start + 8] == candidate.to_bytes(8, "little"):
             yield candidate
-        at = data.find(upper, at + 1)
+        following = at + 1
+        if data.startswith(_SPACE, start):
+            # An LSN of this stretch is not zero in its lower bytes: it begins where space ends.
+            written = _WRITTEN.search(data, start + len(_SPACE))
+            if written is None:
+                return
+            following = written.start() + 1
+        at = data.find(upper, following)

@@ -39,7 +39,7 @@ def status(app: App) -> None:
         ("logs", format_bytes(node.log_bytes)),
         ("disk free", format_bytes(node.free_bytes)),
     ]
-    app.output.text([f"{fact:<14}{value}" for fact, value in rows])
+    app.output.facts(rows)
 
 
 def partitions(node: NodeStats) -> int:

@@ -51,7 +51,7 @@ def show(app: App, topic: str, name: str) -> None:
         if info.lag
         else ("lag", "none"),
     ]
-    app.output.text([f"{fact:<14}{value}" for fact, value in facts])
+    app.output.facts(facts)
     app.output.text([""])
     app.output.table(
         ("partition", "position", "end", "lag", "behind", "leased", "retrying"),

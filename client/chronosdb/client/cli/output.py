@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +22,8 @@ from rich.text import Text
 
 #: Called with the bytes done since the last call, and a word about how far things are.
 Advance = Callable[[int, str], None]
+#: Of the names in a list of facts, where none is longer.
+_NAME_CHARS: Final = 14
 
 
 class Output:
@@ -39,6 +41,11 @@ class Output:
     def json(self, value: Any) -> None:
         """One JSON object on one line."""
         self.text([json_line(value)])
+
+    def facts(self, rows: Sequence[tuple[str, object]]) -> None:
+        """Names and values, one to a line, the values below each other."""
+        width = max(_NAME_CHARS, *(len(name) + 2 for name, _ in rows))
+        self.text([f"{name:<{width}}{value}" for name, value in rows])
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A table on a terminal; elsewhere tab-separated, so that nothing is cut off."""

@@ -200,7 +200,7 @@ def _show(app: App, one: Schedule) -> None:
         *(("meta", f"{name}={value}") for name, value in json_meta(one.meta).items()),
         ("payload", bytes_text(one.payload)),
     ]
-    app.output.text([f"{name:<14}{value}" for name, value in rows])
+    app.output.facts(rows)
 
 
 def _rule(one: Schedule) -> str:

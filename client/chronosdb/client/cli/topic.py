@@ -82,7 +82,7 @@ def _show(app: App, info: TopicInfo) -> None:
         *sorted(info.settings.items()),
         *((f"leader of {n}", leader) for n, leader in enumerate(info.leaders) if leader),
     ]
-    app.output.text([f"{name:<14}{value}" for name, value in rows])
+    app.output.facts(rows)
 
 
 def _as_json(info: TopicInfo) -> dict[str, Any]:

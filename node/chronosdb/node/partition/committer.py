@@ -233,7 +233,10 @@ class Committer:
             proposal.committed()
 
     def _decide(self, proposals: Sequence[Proposal], now_ms: int) -> _Group:
-        """Turn proposals and due timers into drafts. Changes nothing but the wheel."""
+        """Turn proposals and due timers into drafts.
+
+        Changes nothing but the wheel, and, for retention, where groups may begin at the earliest.
+        """
         state = self._state
         staging = Staging(now_ms, state, self._reader, self._log.next_offset, self._limits)
         accepted: list[Proposal] = []

@@ -28,6 +28,8 @@ from chronosdb.sched import PolicyError, RetryPolicy
 from chronosdb.wal import KeyValue, Log, LogOptions
 from chronosdb.wire import EventBatch
 from chronosdb.wire.errors import ChronosError, InvalidArgument, Overloaded
+from chronosdb.wire.letters import SUFFIX
+from chronosdb.wire.messages import REDRIVE_GROUP
 
 logger = logging.getLogger(__name__)
 
@@ -350,3 +352,17 @@ def policy_for(policy: RetryPolicy, settings: Mapping[str, int]) -> RetryPolicy:
     if merged.max_attempts > ATTEMPTS_MAX:
         raise InvalidArgument(f"max_attempts is {merged.max_attempts}: at most {ATTEMPTS_MAX}")
     return merged
+
+
+def retention_for(
+    limits: RetentionLimits, topic: str, settings: Mapping[str, int]
+) -> RetentionLimits:
+    """The node's limits with a topic's own settings over them.
+
+    Dead letters stay until they are redriven or purged.
+    """
+    return RetentionLimits(
+        settings.get("retention_ms", limits.ms),
+        settings.get("retention_bytes", limits.nbytes),
+        keeper=REDRIVE_GROUP if topic.endswith(SUFFIX) else None,
+    )
