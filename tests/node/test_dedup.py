@@ -163,6 +163,17 @@ async def test_a_clock_that_jumped_and_was_set_right_neither_frees_nor_breaks_id
         assert offsets(await client.publish(event("b", START_MS)), 1) == [(1, True)]
 
 
+async def test_a_clock_that_was_ahead_for_a_while_frees_no_id(clock: MockClock) -> None:
+    """Nothing was written at that time, so the log never had it: its next record is in the window."""
+    async with topic_broker(clock, topic={"dedup_window_ms": 60_000}) as (node, client):
+        await client.publish(event("a", START_MS))
+        node.step_clock(90_000)
+        await client.call(m.Change, "t", 0, b"not there", None)
+        await node.advance(31_000)  # a checkpoint
+        node.step_clock(-121_000)
+        assert offsets(await client.publish(event("a", START_MS)), 1) == [(0, True)]
+
+
 async def test_a_window_can_be_made_longer(clock: MockClock) -> None:
     """Ids that were forgotten stay forgotten; checkpoints go on."""
     async with topic_broker(clock, dedup_window_ms=60_000) as (node, client):

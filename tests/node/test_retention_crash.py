@@ -75,7 +75,7 @@ def pictures(node: Broker) -> tuple[Picture, Picture]:
     for store in (stored, MemoryKV()):
         state = PartitionState(log, FIRST.log_id, store, node.now_ms)
         state.recover()
-        state.slide_window(node.now_ms - HOUR_MS)
+        state.slide_window(node.now_ms, HOUR_MS)
         found.append(Picture.of(state, log))
     return found[0], found[1]
 

@@ -58,6 +58,8 @@ class PartitionStateAgainstDictionaries(RuleBasedStateMachine):
         self.latest: dict[bytes, int] = {}
         #: Events below are outside the dedup window, and may be forgotten once they are not pending.
         self.floor = 0
+        self.window_ms: int | None = None
+        self.applied_ms = 0
         #: Log time of each record, and the offset of the next event behind it.
         self.records: list[tuple[int, int]] = []
         #: When each pending event is due.
@@ -79,6 +81,7 @@ class PartitionStateAgainstDictionaries(RuleBasedStateMachine):
         """As the committer does: one group, then its records in turn, then the wheel."""
         for record in self.log.append(drafts):
             self.records.append((record.ts_ms, record.offset))
+            self.applied_ms = record.ts_ms
             self.state.apply(record)
         self.log.sync()
         self.state.timers.place()
@@ -156,12 +159,14 @@ class PartitionStateAgainstDictionaries(RuleBasedStateMachine):
 
     @rule(ago=waits)
     def slide_the_window(self, ago: int) -> None:
-        since_ms = self.now_ms - ago
-        inside = (offset for ts_ms, offset in self.records if ts_ms >= since_ms)
-        floor = next(inside, len(self.ids))
+        floor = self.floor_at(self.now_ms - ago)
         if floor >= self.floor:
-            self.floor = floor
-            self.state.slide_window(since_ms)
+            self.floor, self.window_ms = floor, ago
+            self.state.slide_window(self.now_ms, ago)
+
+    def floor_at(self, since_ms: int) -> int:
+        inside = (offset for ts_ms, offset in self.records if ts_ms >= since_ms)
+        return next(inside, len(self.ids))
 
     @rule(name=groups, start=st.integers(0, 20))
     def begin_group(self, name: str, start: int) -> None:
@@ -207,6 +212,9 @@ class PartitionStateAgainstDictionaries(RuleBasedStateMachine):
     @precondition(lambda self: self.checkpoint is None)
     @rule()
     def begin_checkpoint(self) -> None:
+        """What has left the window by the time of the last record applied is forgotten for good."""
+        if self.window_ms is not None:
+            self.floor = max(self.floor, self.floor_at(self.applied_ms - self.window_ms))
         self.checkpoint = self.state.begin_checkpoint()
 
     @precondition(lambda self: self.checkpoint is not None)
@@ -226,6 +234,7 @@ class PartitionStateAgainstDictionaries(RuleBasedStateMachine):
         self.records.append((record.ts_ms, record.offset))
         self.begin_checkpoint()
         self.log.sync()
+        self.applied_ms = record.ts_ms
         self.state.apply(record)
         self.state.timers.place()
         self.end_checkpoint()

@@ -387,6 +387,8 @@ class MemoryDisk:
         return self._names[path]
 
     def _need_directory(self, path: str) -> None:
+        if path in self._names:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         if path not in self._directories:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 

@@ -328,11 +328,11 @@ class Committer:
         reply.set(error)
 
     def _slide_window(self, now_ms: int) -> None:
-        """Let ids leave the dedup window, once a second of log time, which never goes back."""
+        """Let ids leave the dedup window, once a second; at once back in, when the clock was set back."""
         log_ms = max(now_ms, self._log.last_ts_ms)
-        if log_ms - self._window_checked_ms >= _WINDOW_CHECK_MS:
+        if not 0 <= log_ms - self._window_checked_ms < _WINDOW_CHECK_MS:
             self._window_checked_ms = log_ms
-            self._state.slide_window(log_ms - self._options.dedup_window_ms)
+            self._state.slide_window(log_ms, self._options.dedup_window_ms)
 
 
 def _sheddable_bytes(proposal: Proposal) -> int:

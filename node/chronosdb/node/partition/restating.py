@@ -58,8 +58,9 @@ class GroupsProposal:
     alone = True
     nbytes = _OVERHEAD
 
-    def __init__(self, cut: Point, nbytes_max: int, outcome: Outcome) -> None:
+    def __init__(self, cut: Point, window_ms: int, nbytes_max: int, outcome: Outcome) -> None:
         self._cut = cut
+        self._window_ms = window_ms
         self._nbytes_max = nbytes_max
         self._outcome = outcome
 
@@ -70,7 +71,9 @@ class GroupsProposal:
             Conflict: something before `cut` is needed after all, or the groups do not fit into a record.
         """
         state = staging.state
-        if state.window.lsn < self._cut.lsn or settled(state) < self._cut.position:
+        # By the time of the record that this writes: no later one is older.
+        window = state.window_at(staging.now_ms, self._window_ms)
+        if window.lsn < self._cut.lsn or settled(state) < self._cut.position:
             raise Conflict("a group began, or the dedup window was not as far as it seemed")
         stand = [group.stands(name) for name, group in state.groups.items()]
         draft = records.groups(stand, staging.now_ms, staging.epoch)
@@ -80,7 +83,7 @@ class GroupsProposal:
                 " have; some group leaves many gaps behind it"
             )
         state.first_position = max(state.first_position, self._cut.position)
-        return draft if stand else None
+        return draft
 
     def committed(self) -> None:
         """See `Proposal.committed`."""

@@ -138,7 +138,7 @@ class Retirement:
         if len(segments) == 1 or (keeper is not None and keeper not in self._state.groups):
             return ()
         log_ms = max(now_ms, self._log.last_ts_ms) - _WINDOW_SLACK_MS
-        window = self._state.window_at(log_ms - self._window_ms)
+        window = self._state.window_at(log_ms, self._window_ms)
         position = settled(self._state)
         return may_go(segments, self.limits, now_ms, window_lsn=window.lsn, position=position)
 
@@ -149,7 +149,7 @@ class Retirement:
             self._log, cut.lsn, cancelled, load_bytes=min(BYTES_MAX, self._record_bytes // 2)
         )
         carried = await self._carry(prefix)
-        await self._write(partial(GroupsProposal, cut, self._record_bytes))
+        await self._write(partial(GroupsProposal, cut, self._window_ms, self._record_bytes))
         await self._save(cut, prefix)
         await self._committer.drop_before(cut.lsn)
         # As in views that are computed from what the log still says.

@@ -103,8 +103,10 @@ class PartitionState:
         self.applied_lsn = 0
         #: The lsn that the last checkpoint in the store has applied.
         self.saved_lsn = 0
-        #: Where the dedup window begins.
-        self.window = Place(0, 0)
+        #: Time of the last record applied.
+        self._applied_ms = 0
+        #: None until the window was set: nothing is forgotten before that.
+        self._window_ms: int | None = None
         #: Positions below this may be deleted at any time: a group begins here at the earliest.
         #: Invariant: never falls, and no group has an unsettled position below it.
         self.first_position = log.segments()[0].start.position
@@ -120,6 +122,7 @@ class PartitionState:
         else:
             self._apply_change(record)
         self.applied_lsn = record.next_lsn
+        self._applied_ms = record.ts_ms
 
     def _apply_to_groups(self, record: Record) -> None:
         """A group that is not known began in what has been deleted: a GROUPS record will tell."""
@@ -196,21 +199,29 @@ class PartitionState:
         self.timers.place()
         return count
 
-    def window_at(self, since_ms: int) -> Place:
-        """Where the dedup window begins when it begins at this log time."""
+    def window_at(self, log_ms: int, window_ms: int) -> Place:
+        """Where a dedup window of this length begins at this log time."""
+        since_ms = log_ms - window_ms
         first = first_since(self._log, since_ms)
         if first is None:
             return Place(self._log.end_lsn, self._log.next_offset)
         return Place(first.lsn, first.offset)
 
-    def slide_window(self, since_ms: int) -> None:
-        """Ids published before `since_ms` (log time) may be used again, unless they are pending."""
-        self.window = self.window_at(since_ms)
-        self.dedup.floor = self.window.offset
+    def slide_window(self, log_ms: int, window_ms: int) -> None:
+        """Ids from before the window may be used again now, unless they are pending.
+
+        What is decided at `log_ms` is written with that time. But nothing need be written, and the
+        clock may be set back: for good they are forgotten only by the time of what is applied.
+        """
+        self._window_ms = window_ms
+        self.dedup.floor = self.window_at(log_ms, window_ms).offset
 
     def begin_checkpoint(self) -> Checkpoint:
         """A consistent picture of the views, ready to be written by another thread."""
-        forgotten = map(_IDS.__add__, self._forgetting.begin_checkpoint(self.window))
+        window = Place(0, 0)
+        if self._window_ms is not None:
+            window = self.window_at(self._applied_ms, self._window_ms)
+        forgotten = map(_IDS.__add__, self._forgetting.begin_checkpoint(window))
         reached = self._forgetting.reached
         meta = _Meta(_VIEWS_VERSION, self._log_id, self.applied_lsn, self.epoch, *reached)
         puts = chain(
