@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +10,8 @@ import pytest
 from chronosdb.node.partition.state import PartitionState
 from chronosdb.node.partition.timers import Timers
 from chronosdb.testing.memory_disk import MemoryDisk
-from chronosdb.wal import inventory, log, recovery
+from chronosdb.wal import Record, inventory, log, recovery
+from chronosdb.wal.copying import next_piece
 from chronosdb.wal.recovery import Behind, Verdict
 from chronosdb.wal.segment_writer import SegmentWriter
 from tests.crash.campaign import run_script
@@ -114,6 +115,28 @@ def checkpoint_ahead_of_its_views(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PartitionState, "begin_checkpoint", ahead)
 
 
+def copied_in_one_write(patch: pytest.MonkeyPatch) -> None:
+    """A record is copied before that is durable which it says was durable before it."""
+
+    def whole(records: Sequence[Record], first: int, room: int, _: int) -> int:
+        return next_piece(records, first, room, records[-1].lsn)
+
+    patch.setattr(log, "next_piece", whole)
+
+
+def cut_without_mark(patch: pytest.MonkeyPatch) -> None:
+    """A log is cut file by file, and nothing says that the others are to follow."""
+
+    def hasty(disk: MemoryDisk, directory: str, files: inventory.Inventory) -> None:
+        for name in files.cut_marks:
+            disk.unlink(f"{directory}/{name}")
+        for name in files.above:
+            disk.unlink(f"{directory}/{name}")
+
+    patch.setattr(log, "remove_above", hasty)
+    patch.setattr(log, "forget_cut", nothing)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("plant", "number", "says"),
@@ -125,6 +148,8 @@ def checkpoint_ahead_of_its_views(patch: pytest.MonkeyPatch) -> None:
         (dropped_without_mark, 1, "the log begins at"),
         (mark_not_synced, 1, "first segment is missing"),
         (damage_taken_for_torn, 1, "I14"),
+        (copied_in_one_write, 1, "LogDamaged"),
+        (cut_without_mark, 1, "LogDamaged"),
         (timers_not_loaded, 4, "I13"),
         (checkpoint_ahead_of_its_views, 4, "I5"),
     ],

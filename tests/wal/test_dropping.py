@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chronosdb.wal import DiskFull, Log, LogDamaged, LogFailed, OsDisk, OutOfRange, Record, verify
+from chronosdb.wal import (
+    DiskFull,
+    Log,
+    LogDamaged,
+    LogFailed,
+    OsDisk,
+    OutOfRange,
+    Record,
+    UnreadableRecord,
+    verify,
+)
 from tests.support.memory_disk import MemoryDisk
 from tests.wal.logs import DIRECTORY, draft, grow, open_log, records_of
 
@@ -143,27 +153,30 @@ def test_a_scan_inside_a_dropped_segment_ends_with_out_of_range(log: Log) -> Non
 
 def test_a_file_that_vanished_by_itself_is_no_drop(disk: MemoryDisk, log: Log) -> None:
     disk.unlink(f"{DIRECTORY}/{log.segments()[1].start.lsn:020d}.log")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UnreadableRecord, match="the disk cannot be read"):
         records_of(log)
 
 
-def test_an_index_that_is_rebuilt_while_its_segment_is_dropped_harms_nobody(
-    disk: MemoryDisk, log: Log, monkeypatch: pytest.MonkeyPatch
+def test_an_index_that_was_rebuilt_before_its_segment_was_dropped_is_not_stored(
+    disk: MemoryDisk, log: Log
 ) -> None:
-    """A reader then writes a sidecar whose segment is gone: below the start that is rubbish, not damage."""
+    """A reader built two indexes anew; the writer, when it stores them, has one of the segments left."""
     records = records_of(log)
-    disk.unlink(f"{DIRECTORY}/{0:020d}.idx")
-    written = disk.write_file_atomic
+    first, kept = log.segments()[0].start, log.segments()[3].start
+    for start in (first, kept):
+        disk.unlink(f"{DIRECTORY}/{start.lsn:020d}.idx")
+        log.at_offset(start.offset)
+    log.drop_before(kept.lsn)
+    log.close()
+    assert names(disk, ".idx") == names(disk, ".log")
+    assert records_of(open_log(disk)) == above(records, kept.lsn)
 
-    def drop_first(path: str, data: bytes) -> None:
-        monkeypatch.undo()
-        log.drop_before(log.segments()[3].start.lsn)
-        written(path, data)
 
-    monkeypatch.setattr(disk, "write_file_atomic", drop_first)
-    with pytest.raises(OutOfRange):
-        log.at_offset(0)
-    assert 0 in names(disk, ".idx")
+def test_a_sidecar_that_a_crash_left_below_the_start_is_rubbish(disk: MemoryDisk, log: Log) -> None:
+    records = records_of(log)
+    sidecar = disk.read_file(f"{DIRECTORY}/{0:020d}.idx")
+    log.drop_before(log.segments()[3].start.lsn)
+    disk.write_file_atomic(f"{DIRECTORY}/{0:020d}.idx", sidecar)
     report = verify(disk, DIRECTORY)
     assert report.ok
     assert "left over; the next start removes it" in str(report)

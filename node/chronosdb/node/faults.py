@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chronosdb.raft import Result, Status
-from chronosdb.wal import DiskFull, LogClosed, WalError
+from chronosdb.wal import DiskFull, LogClosed, UnreadableRecord, WalError
 from chronosdb.wire.errors import ChronosError, Conflict, InvalidArgument, NotFound, Overloaded
 
 _BY_STATUS: dict[Status, type[ChronosError]] = {
@@ -22,6 +22,8 @@ def of_log(error: WalError) -> ChronosError:
             return Overloaded("the node is shutting down; try again when it is back")
         case DiskFull():
             return Overloaded(f"no disk space: {error}")
+        case UnreadableRecord():
+            return ChronosError(f"reading the log failed: {error}")
         case _:
             return ChronosError(f"the log is damaged: {error}")
 

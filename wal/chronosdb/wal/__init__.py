@@ -7,6 +7,7 @@ starts a thread or knows what a record means. README.md tells how it works, FORM
 from chronosdb.wal.crc import crc32c
 from chronosdb.wal.disk import Disk, File, Lock
 from chronosdb.wal.errors import (
+    BadCopy,
     DamagedRecord,
     DiskFull,
     Locked,
@@ -16,6 +17,7 @@ from chronosdb.wal.errors import (
     LogMissing,
     OutOfRange,
     TooLarge,
+    UnreadableRecord,
     ViewsDamaged,
     WalError,
     WrongLog,
@@ -34,6 +36,7 @@ from chronosdb.wal.verify import Problem, VerifyReport, verify
 
 __all__ = [
     "HEADER_BYTES",
+    "BadCopy",
     "DamagedRecord",
     "DataDir",
     "Disk",
@@ -59,6 +62,7 @@ __all__ = [
     "Recovery",
     "SegmentInfo",
     "TooLarge",
+    "UnreadableRecord",
     "VerifyReport",
     "ViewsDamaged",
     "WalError",

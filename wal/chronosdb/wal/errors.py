@@ -60,6 +60,14 @@ class DamagedRecord(WalError):
         self.why = why
 
 
+class UnreadableRecord(DamagedRecord):
+    """The disk failed to read what lies at ``lsn`` (see ``__cause__``); it may be whole."""
+
+
+class BadCopy(WalError):
+    """These bytes are not the records that belong here; nothing was written."""
+
+
 class OutOfRange(WalError):
     """The log does not hold the asked lsn, offset, position or time."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Literal
 
 from chronosdb.wal.crc import crc32c
@@ -76,6 +76,20 @@ class SparseIndex:
         i = bisect_right(self._columns[column], at_most, 0, self._count)
         return self._lsns[i - 1] if i else self._base_lsn
 
+    def last_before(self, lsn: int) -> int:
+        """LSN of the last noted record that begins below ``lsn``, else the base."""
+        i = bisect_left(self._lsns, lsn, 0, self._count)
+        return self._lsns[i - 1] if i else self._base_lsn
+
+    def below(self, lsn: int) -> SparseIndex:
+        """Another index, of the records that begin below ``lsn``."""
+        index = SparseIndex(self._base_lsn, self._interval)
+        n = bisect_left(self._lsns, lsn, 0, self._count)
+        index._lsns = self._lsns[:n]
+        index._columns = {column: values[:n] for column, values in self._columns.items()}
+        index._finish(n)
+        return index
+
     def encode(self, end_lsn: int) -> bytes:
         """The sidecar of a segment that is durable up to ``end_lsn``."""
         n = self._count
@@ -110,5 +124,8 @@ class SparseIndex:
         for values in (self._lsns, *self._columns.values()):
             values.extend(struct.unpack_from(f"<{n}{values.typecode}", columns, at))
             at += 8 * n
+        self._finish(n)
+
+    def _finish(self, n: int) -> None:
         self._count = n
         self._next = self._lsns[-1] + self._interval if n else self._base_lsn

@@ -1,7 +1,8 @@
 """Which files of a directory are the log, and which are left over.
 
-A log that lost its oldest segments begins where its highest start mark says. The mark is durable
-before the first file below it is removed, so those may come and go in any order, and none is missed.
+A log that lost its oldest segments begins where its highest start mark says, and while its end is being
+cut, it ends where the cut mark says. A mark is durable before the first file beyond it is removed, so
+those may come and go in any order, and none is missed. While a log is being reset it has no files at all.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from chronosdb.wal.disk import Disk
+
+
+_NUMBERS = (layout.segment_base, layout.sidecar_base, layout.start_mark_lsn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +43,48 @@ class Inventory:
     missing: tuple[Missing, ...]
     dropped: tuple[str, ...]
     """Names of files below the start, and of older marks: the rest of a drop that was cut short."""
+    cut_lsn: int | None
+    """Where the log ends at the latest, because a cut there is not finished."""
+    cut_marks: tuple[str, ...]
+    """Names of the marks that say so: the last that a cut removes."""
+    above: tuple[str, ...]
+    """Names of files above a cut, or other than a reset: the rest of one that is not finished."""
+    reset: str | None
+    """Name of the segment that is to replace everything else here."""
     temporary: tuple[str, ...]
     """Names of files that were never finished."""
+
+    def end(self, lsn: int) -> int:
+        """How much is left of a log that once went up to here."""
+        return lsn if self.cut_lsn is None else min(lsn, self.cut_lsn)
 
 
 def take_inventory(disk: Disk, directory: str) -> Inventory:
     """Looks at the names in ``directory``; all is empty if it does not exist."""
     names = disk.listdir(directory) if disk.exists(directory) else []
+    temporary = tuple(name for name in names if name.endswith(layout.TEMPORARY_SUFFIX))
+    resets = [name for name, _ in _numbered(names, layout.reset_lsn)]
+    if resets:
+        *others, reset = resets
+        above = (*others, *(name for name in names if _belongs_to_a_log(name)))
+        return Inventory(0, (), (), (), None, (), above, reset, temporary)
     start_lsn = max((lsn for _, lsn in _numbered(names, layout.start_mark_lsn)), default=0)
-    segments = [base for _, base in _numbered(names, layout.segment_base)]
+    cuts = _numbered(names, layout.cut_mark_lsn)
+    cut_lsn = min((lsn for _, lsn in cuts), default=None)
+    above = tuple(_above(names, cut_lsn)) if cut_lsn is not None else ()
+    kept = [name for name in names if name not in above]
+    segments = [base for _, base in _numbered(kept, layout.segment_base)]
     bases = tuple(sorted(base for base in segments if base >= start_lsn))
     return Inventory(
         start_lsn,
         bases,
-        tuple(_missing(names, start_lsn, bases)),
-        tuple(name for name in names if _is_below(name, start_lsn)),
-        tuple(name for name in names if name.endswith(layout.TEMPORARY_SUFFIX)),
+        tuple(_missing(kept, start_lsn, bases)),
+        tuple(name for name in kept if _is_below(name, start_lsn)),
+        cut_lsn,
+        tuple(name for name, _ in cuts),
+        above,
+        None,
+        temporary,
     )
 
 
@@ -92,12 +122,23 @@ def _missing(names: list[str], start_lsn: int, bases: tuple[int, ...]) -> Iterat
         yield Missing(layout.segment_name(start_lsn), start_lsn, why)
 
 
+def _above(names: list[str], cut_lsn: int) -> Iterator[str]:
+    """What lies above a cut, and the sidecar of the segment that is cut: it knows of more."""
+    yield from (name for name, base in _numbered(names, layout.segment_base) if base > cut_lsn)
+    bases = [base for _, base in _numbered(names, layout.segment_base) if base <= cut_lsn]
+    for name, base in _numbered(names, layout.sidecar_base):
+        if base > cut_lsn or base == max(bases, default=None):
+            yield name
+
+
+def _belongs_to_a_log(name: str) -> bool:
+    parsers = (*_NUMBERS, layout.cut_mark_lsn)
+    return any(parse(name) is not None for parse in parsers)
+
+
 def _is_below(name: str, start_lsn: int) -> bool:
-    parsers = (layout.segment_base, layout.sidecar_base, layout.start_mark_lsn)
-    return any((lsn := parse(name)) is not None and lsn < start_lsn for parse in parsers)
+    return any((lsn := parse(name)) is not None and lsn < start_lsn for parse in _NUMBERS)
 
 
-def _numbered(
-    names: Iterable[str], parse: Callable[[str], int | None]
-) -> Iterator[tuple[str, int]]:
-    return ((name, lsn) for name in names if (lsn := parse(name)) is not None)
+def _numbered(names: Iterable[str], parse: Callable[[str], int | None]) -> list[tuple[str, int]]:
+    return [(name, lsn) for name in names if (lsn := parse(name)) is not None]

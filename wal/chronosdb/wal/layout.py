@@ -10,6 +10,8 @@ TEMPORARY_SUFFIX = ".tmp"
 _SEGMENT = re.compile(r"([0-9]{20})\.log")
 _SIDECAR = re.compile(r"([0-9]{20})\.idx")
 _START_MARK = re.compile(r"([0-9]{20})\.start")
+_CUT_MARK = re.compile(r"([0-9]{20})\.cut")
+_RESET = re.compile(r"([0-9]{20})\.reset")
 
 
 def join(directory: str, name: str) -> str:
@@ -42,6 +44,16 @@ def start_mark_path(directory: str, start_lsn: int) -> str:
     return join(directory, f"{start_lsn:020d}.start")
 
 
+def cut_mark_path(directory: str, end_lsn: int) -> str:
+    """Where the empty file lies whose name says that the log is being cut at ``end_lsn``."""
+    return join(directory, f"{end_lsn:020d}.cut")
+
+
+def reset_path(directory: str, start_lsn: int) -> str:
+    """Where the segment lies that is to replace the whole log, until it does."""
+    return join(directory, f"{start_lsn:020d}.reset")
+
+
 def segment_base(name: str) -> int | None:
     """The base LSN in a segment's file name; None for any other name."""
     match = _SEGMENT.fullmatch(name)
@@ -57,6 +69,18 @@ def sidecar_base(name: str) -> int | None:
 def start_mark_lsn(name: str) -> int | None:
     """The LSN in a start mark's file name; None for any other name."""
     match = _START_MARK.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def cut_mark_lsn(name: str) -> int | None:
+    """The LSN in a cut mark's file name; None for any other name."""
+    match = _CUT_MARK.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+def reset_lsn(name: str) -> int | None:
+    """The LSN in the file name of a reset; None for any other name."""
+    match = _RESET.fullmatch(name)
     return int(match[1]) if match else None
 
 

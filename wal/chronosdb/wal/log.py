@@ -1,31 +1,35 @@
 """A log: opaque records in a row of segment files, durable when ``sync`` says so.
 
-One thread at a time writes (``reserve``, ``append``, ``sync``, ``drop_before``, ``close``) while any
-others read (``read``, ``scan``, ``at_*``): log_reader.py says why that is safe. There is no lock in here.
+One thread at a time uses what this file defines; any others read meanwhile (readable.py): log_reader.py
+says why that is safe. There is no lock in here.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
 
 from chronosdb.wal import layout
 from chronosdb.wal.codec import encode_group
-from chronosdb.wal.errors import DiskFull, LogClosed, LogDamaged, LogFailed, LogMissing, TooLarge
+from chronosdb.wal.copying import next_piece, records_in
+from chronosdb.wal.cutting import begin_reset, finish_reset, forget_cut, mark_cut, remove_above
+from chronosdb.wal.errors import DiskFull, LogClosed, LogDamaged, LogMissing
+from chronosdb.wal.fail_stop import FailStop
 from chronosdb.wal.index import SparseIndex
 from chronosdb.wal.inventory import mark_start, remove_dropped, take_inventory
-from chronosdb.wal.log_reader import LogReader, Segment, View
-from chronosdb.wal.record import HEADER_BYTES, Point
-from chronosdb.wal.segment import LOG_ID_BYTES, SegmentHeader, SegmentInfo, create_segment
+from chronosdb.wal.log_reader import LogReader
+from chronosdb.wal.readable import ReadableLog
+from chronosdb.wal.record import Point
+from chronosdb.wal.repairing import is_missing, one_record, write_in_place
+from chronosdb.wal.segment import LOG_ID_BYTES, SegmentHeader, create_segment
 from chronosdb.wal.segment_writer import SegmentWriter
 from chronosdb.wal.sidecar import write_sidecar
 from chronosdb.wal.survey import survey
+from chronosdb.wal.view import Segment, View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from chronosdb.wal.disk import Disk
-    from chronosdb.wal.inventory import Inventory
     from chronosdb.wal.options import LogOptions
     from chronosdb.wal.record import Draft, Record
     from chronosdb.wal.recovery import Recovery
@@ -35,7 +39,7 @@ _ORIGIN = Point(lsn=0, offset=0, position=0, ts_ms=0)
 
 
 @final
-class Log:
+class Log(ReadableLog):
     """An append-only log in one directory. Make one with :meth:`open`."""
 
     def __init__(
@@ -43,8 +47,7 @@ class Log:
     ) -> None:
         self.recovery: Recovery = found.recovery
         """What opening found and did."""
-        self.failed: BaseException | None = None
-        """The error that ended this log's trust in its disk. Once set it stays set."""
+        self._fail_stop = FailStop(directory)
         self._disk = disk
         self._directory = directory
         self._options = options
@@ -53,12 +56,14 @@ class Log:
         *sealed, last = [header.start for header in found.headers]
         segments = (*(Segment(start, None) for start in sealed), Segment(last, found.index))
         view = View(segments, found.tail)
-        self._reader = LogReader(disk, directory, view, options, writable=writable)
+        super().__init__(LogReader(disk, directory, view, options))
         # Invariant: everything below is durable; never above end_lsn.
         self._synced_lsn = min(found.proven_lsn, found.tail.lsn)
         self._segment: SegmentWriter | None = None
+        # Epoch of the last record; None: it must be read.
+        self._last_epoch: int | None = None
         if writable:
-            self._start_writing(last.lsn, found.files)
+            self._start_writing()
 
     @classmethod
     def open(
@@ -98,6 +103,7 @@ class Log:
         try:
             if writable:
                 disk.mkdir(directory)
+                finish_reset(disk, directory, log_id)
             found = survey(disk, directory, log_id, durable_lsn, options)
         except LogMissing:
             if not writable:
@@ -110,34 +116,21 @@ class Log:
         return cls(disk, directory, options, found, writable=writable)
 
     @property
-    def start_lsn(self) -> int:
-        """LSN of the oldest record."""
-        return self._reader.start.lsn
-
-    @property
-    def end_lsn(self) -> int:
-        """LSN of the next record."""
-        return self._reader.tail.lsn
+    def failed(self) -> BaseException | None:
+        """The error that ended this log's trust in its disk. Once set it stays set."""
+        return self._fail_stop.error
 
     @property
     def synced_lsn(self) -> int:
         """Everything below is durable."""
         return self._synced_lsn
 
-    @property
-    def next_offset(self) -> int:
-        """The next event offset."""
-        return self._reader.tail.offset
-
-    @property
-    def next_position(self) -> int:
-        """The next delivery position."""
-        return self._reader.tail.position
-
-    @property
-    def last_ts_ms(self) -> int:
-        """Time of the last record; 0 in an empty log."""
-        return self._reader.tail.ts_ms
+    def last_epoch(self) -> int:
+        """Epoch of the last record; 0 in an empty log. Raises DamagedRecord if that is damaged."""
+        if self._last_epoch is None:
+            last = self._reader.last()
+            self._last_epoch = last.epoch if last else 0
+        return self._last_epoch
 
     def reserve(self, nbytes: int, *, emergency: bool = False) -> None:
         """Makes sure that the next group, of ``nbytes`` (see Draft.nbytes), will find its space.
@@ -151,8 +144,8 @@ class Log:
             LogFailed: a write or fsync failed, now or earlier.
         """
         segment = self._writer()
-        self._check_group(nbytes)
-        with self._fail_stop():
+        self._options.check_group(nbytes)
+        with self._fail_stop.watch():
             if nbytes > segment.room:
                 if self._spendable(emergency=emergency) < nbytes:
                     raise DiskFull(f"no space for {nbytes} bytes in a new segment: free some")
@@ -175,18 +168,46 @@ class Log:
         segment = self._writer()
         if not drafts:
             return []
-        nbytes = self._group_bytes(drafts)
+        nbytes = self._options.group_bytes(draft.nbytes for draft in drafts)
         if nbytes > segment.room:
-            with self._fail_stop():
+            with self._fail_stop.watch():
                 segment = self._roll(segment)
         buffers, records, tail = encode_group(drafts, self._reader.tail, self._synced_lsn)
         assert tail.lsn == self.end_lsn + nbytes
-        with self._fail_stop():
-            segment.write(buffers, nbytes)
-            self._index.extend(records)
-            # Last, because it makes the records visible to the reading thread.
-            self._reader.advance(tail)
+        self._write(segment, buffers, records)
         return records
+
+    def copy(self, raw: bytes) -> list[Record]:
+        """Writes records of another log as they are: what ``raw`` there gave from ``end_lsn`` on.
+
+        Syncs up to where a record says that all was durable before it is written, else a crash might
+        make the copy look damaged. All is durable after the next ``sync``. May use the space that is
+        kept for emergencies: whoever wrote the records has decided that.
+
+        Returns:
+            The records written: all of them, or, if the disk became full on the way, the first.
+
+        Raises:
+            BadCopy: they do not continue this log, or are not whole and sound; nothing was written.
+            TooLarge: a record fits into no segment here; nothing was written.
+            DiskFull: there is no room; nothing was written.
+            DamagedRecord: the last record of this log is damaged; nothing was written.
+            LogFailed: a write or fsync failed, now or earlier. Any of the records may or may not be
+                in the log when it is opened again.
+        """
+        self._writer()
+        records = records_in(raw, self._reader.tail, self.last_epoch())
+        for record in records:
+            self._options.check_group(record.nbytes)
+        done = 0
+        while done < len(records):
+            try:
+                done = self._copy_piece(raw, records, done)
+            except DiskFull:
+                if done == 0:
+                    raise
+                break
+        return records[:done]
 
     def sync(self) -> None:
         """Returns when everything appended is durable.
@@ -199,14 +220,9 @@ class Log:
         end_lsn = self.end_lsn
         if self._synced_lsn == end_lsn:
             return
-        with self._fail_stop():
+        with self._fail_stop.watch():
             segment.sync()
         self._synced_lsn = end_lsn
-
-    def segments(self) -> list[SegmentInfo]:
-        """All segments, oldest first; there is always one."""
-        view = self._reader.view
-        return [SegmentInfo(segment.start, view.end(i)) for i, segment in enumerate(view.segments)]
 
     def drop_before(self, lsn: int) -> None:
         """Deletes every whole segment that ends at or below ``lsn``, but never the last one.
@@ -223,7 +239,7 @@ class Log:
         first_kept = self._reader.view.at(lsn)
         if first_kept <= 0:
             return
-        with self._fail_stop():
+        with self._fail_stop.watch():
             start = self._reader.view.segments[first_kept].start
             mark_start(self._disk, self._directory, start.lsn)
             self._reader.begin_at(first_kept)
@@ -232,40 +248,66 @@ class Log:
             # An open file keeps its space.
             self._reader.close_files()
 
-    def read(self, lsn: int) -> Record:
-        """The record at ``lsn``, its checksum verified.
+    def truncate(self, lsn: int) -> None:
+        """Cuts off the record at ``lsn`` and all behind it; the rest is durable on return.
+
+        After a crash at any moment the log ends at ``lsn`` or where a crash before would have left
+        its end. Reading below ``lsn`` goes on meanwhile; who reads above gets OutOfRange, or what
+        was there, or what is written there next.
 
         Raises:
+            OutOfRange: the log does not reach there; nothing changed.
+            DamagedRecord: no record begins there, or those before it are damaged; nothing changed.
+            DiskFull: nothing changed.
+            LogFailed: the disk failed, now or earlier. The log may or may not be cut when it is
+                opened again, and it is whole either way.
+        """
+        segment = self._writer()
+        if lsn == self.end_lsn:
+            self.sync()
+            return
+        view = self._reader.view_up_to(lsn)
+        with self._fail_stop.watch():
+            mark_cut(self._disk, self._directory, lsn)
+        self._go_on(segment, view)
+
+    def reset(self, start: Point) -> None:
+        """Forgets everything: the log is empty, and begins at ``start``; durable on return.
+
+        After a crash at any moment it is that, or what it was. Who reads meanwhile gets OutOfRange.
+
+        Raises:
+            DiskFull: nothing changed.
+            LogFailed: the disk failed, now or earlier. The log is the old or the new one when it is
+                opened again.
+        """
+        segment = self._writer()
+        with self._fail_stop.watch():
+            begin_reset(self._disk, self._directory, SegmentHeader(self._log_id, start))
+        index = SparseIndex(start.lsn, self._options.index_interval_bytes)
+        cuts = self._reader.view.cuts + 1
+        self._go_on(segment, View((Segment(start, index),), start, cuts))
+
+    def repair(self, lsn: int, raw: bytes) -> None:
+        """Puts a damaged record back in its place; durable on return.
+
+        ``raw`` is that one record, as another copy of this log has it. It may take no byte of a
+        record that is sound. A log too damaged to be opened for writing can be repaired while it is
+        open read-only, where its records end: then open it again.
+
+        Raises:
+            BadCopy: this is not the record that is missing there; nothing was written.
             OutOfRange: the log does not reach there.
-            DamagedRecord: it is damaged, or no record begins there.
+            LogFailed: a write or fsync failed, now or earlier.
+            LogClosed: the log is closed, or it is open read-only and not damaged.
         """
-        return self._reader.read(lsn)
-
-    def scan(self, start_lsn: int | None = None, stop_lsn: int | None = None) -> Iterator[Record]:
-        """The records from ``start_lsn`` up to ``stop_lsn``; by default all there are now.
-
-        Raises:
-            OutOfRange: the log does not hold the whole range.
-            DamagedRecord: while iterating, at the first damaged record.
-        """
-        return self._reader.scan(start_lsn, stop_lsn)
-
-    def at_offset(self, offset: int) -> Record:
-        """The record that adds this event offset.
-
-        Raises:
-            OutOfRange: none does.
-            DamagedRecord: it, or what leads to it, is damaged.
-        """
-        return self._reader.at_offset(offset)
-
-    def at_position(self, position: int) -> Record:
-        """The record that adds this delivery position; raises as ``at_offset``."""
-        return self._reader.at_position(position)
-
-    def at_time(self, ts_ms: int) -> Record:
-        """The first record not before ``ts_ms``; raises as ``at_offset``."""
-        return self._reader.at_time(ts_ms)
+        damaged = bool(self.recovery.damage)
+        if not damaged:
+            self._writer()
+        there = self._reader.surroundings(lsn, end_is_lost=damaged)
+        if is_missing(one_record(raw, lsn), there):
+            with self._fail_stop.watch():
+                write_in_place(self._disk, self._directory, there.base_lsn, lsn, raw)
 
     def close(self) -> None:
         """Syncs, gives unused space back, and notes how far the log is durable. Idempotent.
@@ -278,7 +320,7 @@ class Log:
         segment, self._segment = self._segment, None
         try:
             if segment is not None and self.failed is None:
-                with self._fail_stop():
+                with self._fail_stop.watch():
                     self._seal(segment)
         except DiskFull:
             # The log itself is durable; only the note did not fit.
@@ -288,22 +330,77 @@ class Log:
                 segment.close()
             self._reader.close()
 
-    def _start_writing(self, base_lsn: int, files: Inventory) -> None:
+    def _start_writing(self) -> None:
         """Cuts what is torn, and makes durable what so far may have survived only in memory.
 
         Nobody may be told about a record that the next power cut would take back: neither its
         bytes nor, after a process died between making a segment and syncing the directory, its file.
         """
-        with self._fail_stop():
+        with self._fail_stop.watch():
+            files = take_inventory(self._disk, self._directory)
             for name in files.temporary:
                 self._disk.unlink(layout.join(self._directory, name))
             remove_dropped(self._disk, self._directory, files)
-            segment = self._open_segment(base_lsn)
+            remove_above(self._disk, self._directory, files)
+            segment = self._open_segment(files.bases[-1])
             segment.rewrite(self._synced_lsn)
             segment.trim()
             self._disk.fsync_dir(self._directory)
+            forget_cut(self._disk, self._directory, files)
         self._segment = segment
         self._synced_lsn = self.end_lsn
+
+    def _go_on(self, segment: SegmentWriter, view: View) -> None:
+        """Goes on with what is left of the log, as if it had just been opened.
+
+        A name on the disk already says that this is all there is; readers learn it first.
+        """
+        segment.close()
+        self._segment = None
+        self._synced_lsn = min(self._synced_lsn, view.tail.lsn)
+        self._last_epoch = None
+        index = view.segments[-1].index
+        assert index is not None
+        self._index = index
+        self._reader.show(view)
+        with self._fail_stop.watch():
+            finish_reset(self._disk, self._directory, self._log_id)
+        self._start_writing()
+        self._reader.close_files()
+
+    def _write(
+        self,
+        segment: SegmentWriter,
+        buffers: Sequence[bytes | memoryview],
+        records: Sequence[Record],
+    ) -> None:
+        """Writes the next records with one write, and lets readers see them."""
+        last = records[-1]
+        with self._fail_stop.watch():
+            segment.write(buffers, last.next_lsn - self.end_lsn)
+        self._index.extend(records)
+        self._last_epoch = last.epoch
+        # Last, because it makes the records visible to the reading threads.
+        self._reader.advance(last.end)
+
+    def _copy_piece(self, raw: bytes, records: Sequence[Record], first: int) -> int:
+        """Writes as many of the records from ``first`` on as one write may take; the number after.
+
+        Raises:
+            DiskFull: there is no room for them; nothing was written.
+        """
+        lsn = records[first].lsn
+        if records[first].synced_lsn > self._synced_lsn:
+            self.sync()
+        room = self._writer().room
+        if records[first].nbytes > room:
+            room = self._options.group_bytes_max
+        end = next_piece(records, first, room, self._synced_lsn)
+        nbytes = records[end - 1].next_lsn - lsn
+        self.reserve(nbytes, emergency=True)
+        at = lsn - records[0].lsn
+        self._write(self._writer(), [memoryview(raw)[at : at + nbytes]], records[first:end])
+        return end
 
     def _open_segment(self, base_lsn: int) -> SegmentWriter:
         file = self._disk.open(layout.segment_path(self._directory, base_lsn), create=False)
@@ -330,51 +427,17 @@ class Log:
         segment.trim()
         self._synced_lsn = end_lsn
         write_sidecar(self._disk, self._directory, segment.base_lsn, self._index, end_lsn)
+        # Not the readers who built them: one overtaken by a cut would testify for what is gone.
+        for start, end, index in self._reader.rebuilt_sidecars():
+            write_sidecar(self._disk, self._directory, start.lsn, index, end.lsn)
 
     def _spendable(self, *, emergency: bool) -> int:
         kept = 0 if emergency else self._options.disk_reserve_bytes
         return self._disk.free_bytes(self._directory) - kept
 
-    def _group_bytes(self, drafts: Sequence[Draft]) -> int:
-        total = 0
-        largest = HEADER_BYTES + self._options.max_record_bytes
-        for draft in drafts:
-            nbytes = draft.nbytes
-            if nbytes > largest:
-                raise TooLarge(
-                    f"a body of {nbytes - HEADER_BYTES} bytes exceeds max_record_bytes, "
-                    f"{self._options.max_record_bytes}"
-                )
-            total += nbytes
-        self._check_group(total)
-        return total
-
-    def _check_group(self, nbytes: int) -> None:
-        if nbytes > self._options.group_bytes_max:
-            raise TooLarge(
-                f"a group of {nbytes} bytes does not fit into a segment, which takes "
-                f"{self._options.group_bytes_max}: split it"
-            )
-
     def _writer(self) -> SegmentWriter:
         """The segment to write to, if this log may still write at all."""
-        if self.failed is not None:
-            raise LogFailed(
-                f"{self._directory} accepts nothing more since: {self.failed!r}"
-            ) from self.failed
+        self._fail_stop.check()
         if self._segment is None:
             raise LogClosed(f"{self._directory} is closed, or open for reading only")
         return self._segment
-
-    @contextmanager
-    def _fail_stop(self) -> Iterator[None]:
-        """Any error inside ends this log for good, but for DiskFull, which promises no change."""
-        try:
-            yield
-        except DiskFull:
-            raise
-        except BaseException as error:
-            self.failed = error
-            raise LogFailed(
-                f"{self._directory} failed and accepts nothing more: {error!r}"
-            ) from error

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from chronosdb.wal.codec import BODY_BYTES_MAX
+from chronosdb.wal.errors import TooLarge
 from chronosdb.wal.record import HEADER_BYTES
 from chronosdb.wal.segment import SEGMENT_HEADER_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -66,3 +71,29 @@ class LogOptions:
     def group_bytes_max(self) -> int:
         """Largest group one append may carry: a group never spans two segments."""
         return self.segment_bytes - SEGMENT_HEADER_BYTES
+
+    def group_bytes(self, sizes: Iterable[int]) -> int:
+        """Bytes of a group of records of these sizes, header and body.
+
+        Raises:
+            TooLarge: one of them, or the group, may not be appended.
+        """
+        total = 0
+        largest = HEADER_BYTES + self.max_record_bytes
+        for nbytes in sizes:
+            if nbytes > largest:
+                raise TooLarge(
+                    f"a body of {nbytes - HEADER_BYTES} bytes exceeds max_record_bytes, "
+                    f"{self.max_record_bytes}"
+                )
+            total += nbytes
+        self.check_group(total)
+        return total
+
+    def check_group(self, nbytes: int) -> None:
+        """Raises TooLarge if a group of so many bytes fits into no segment."""
+        if nbytes > self.group_bytes_max:
+            raise TooLarge(
+                f"a group of {nbytes} bytes does not fit into a segment, which takes "
+                f"{self.group_bytes_max}: split it"
+            )

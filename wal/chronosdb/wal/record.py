@@ -98,6 +98,11 @@ class Record:
     body: memoryview
 
     @property
+    def nbytes(self) -> int:
+        """What the record takes in the log: header and body."""
+        return HEADER_BYTES + len(self.body)
+
+    @property
     def next_lsn(self) -> int:
         """Where the next record begins."""
         return self.lsn + HEADER_BYTES + len(self.body)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chronosdb.wal.codec import body_bytes, decode
-from chronosdb.wal.errors import DamagedRecord
+from chronosdb.wal.errors import DamagedRecord, UnreadableRecord
 from chronosdb.wal.record import HEADER_BYTES, Record
 from chronosdb.wal.segment import file_position
 
@@ -61,7 +61,11 @@ class _Window:
             # A large body gets bytes of its own: the checksum then needs no copy.
             return self._pread(n, file_position(self._base, lsn))
         room = min(self._chunk, self._stop - lsn)
-        self._data = self._pread(room, file_position(self._base, lsn))
+        try:
+            self._data = self._pread(room, file_position(self._base, lsn))
+        except UnreadableRecord:
+            # The place that cannot be read may lie behind what was asked for.
+            return self._pread(n, file_position(self._base, lsn))
         self._origin = lsn
         return self._data[:n]
 
@@ -136,8 +140,12 @@ class SegmentReader:
 
 
 def _record_at(window: _Window, lsn: int, stop: int) -> Record:
-    header = window.take(lsn, HEADER_BYTES)
-    return decode(header, window.take(lsn + HEADER_BYTES, body_bytes(header, lsn, stop - lsn)), lsn)
+    try:
+        header = window.take(lsn, HEADER_BYTES)
+        body = window.take(lsn + HEADER_BYTES, body_bytes(header, lsn, stop - lsn))
+    except UnreadableRecord as error:
+        raise UnreadableRecord(lsn, error.why) from error.__cause__
+    return decode(header, body, lsn)
 
 
 def candidates(data: bytes, lsn: int, end: int) -> Iterator[int]:

@@ -68,7 +68,7 @@ class SegmentWriter:
         self._allocated += n
         self._step = min(2 * self._step, self._options.allocate_max_bytes)
 
-    def write(self, buffers: Sequence[bytes], nbytes: int) -> None:
+    def write(self, buffers: Sequence[bytes | memoryview], nbytes: int) -> None:
         """Appends all buffers, ``nbytes`` in all, in one go."""
         assert 0 < nbytes <= self.room
         self._file.pwrite(buffers, self._end)

@@ -56,6 +56,8 @@ def survey(
     files = take_inventory(disk, directory)
     bases = files.bases
     missing = [f"{file.witness}: {file.why}" for file in files.missing]
+    if files.reset:
+        raise LogMissing(f"{directory} is being reset: open it for writing to finish that")
     if not bases:
         _no_segments(directory, durable_lsn, missing)
     headers = _read_headers(disk, directory, bases)
@@ -66,9 +68,9 @@ def survey(
         if (problem := line_up(disk, directory, header.start.lsn, following.start.lsn))
     ]
 
-    index, tail, proven_lsn, ending = _last_segment(disk, directory, headers[-1], options)
+    index, tail, proven_lsn, ending = _last_segment(disk, directory, headers[-1], files, options)
     sidecar = read_sidecar(disk, directory, bases[-1], options.index_interval_bytes)
-    durable_lsn = max(durable_lsn, sidecar[1] if sidecar else 0)
+    durable_lsn = max(durable_lsn, files.end(sidecar[1]) if sidecar else 0)
     if problem := ending.damage(durable_lsn):
         damage.append(problem)
     torn_bytes = ending.written_end - ending.lsn
@@ -143,13 +145,13 @@ def line_up(disk: Disk, directory: str, base_lsn: int, next_lsn: int) -> str | N
 
 
 def _last_segment(
-    disk: Disk, directory: str, header: SegmentHeader, options: LogOptions
+    disk: Disk, directory: str, header: SegmentHeader, files: Inventory, options: LogOptions
 ) -> tuple[SparseIndex, Point, int, Ending]:
     path = layout.segment_path(directory, header.start.lsn)
     index = SparseIndex(header.start.lsn, options.index_interval_bytes)
     file = disk.open(path, create=False, writable=False)
     try:
-        stop = header.start.lsn + file.size() - SEGMENT_HEADER_BYTES
+        stop = files.end(header.start.lsn + file.size() - SEGMENT_HEADER_BYTES)
         reader = SegmentReader(file.pread, header.start.lsn)
         tail, proven_lsn, ending = examine(reader, header.start, stop, options.scan_bytes, index)
     finally:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from chronosdb.wal.disk import Disk
+    from chronosdb.wal.inventory import Inventory
     from chronosdb.wal.record import Point, Record
 
 PROBLEMS_MAX = 1000
@@ -96,10 +97,12 @@ def verify(disk: Disk, directory: str, *, durable_lsn: int = 0) -> VerifyReport:
         report.add(layout.join(directory, file.witness), file.lsn, file.why)
     report.notes += [
         f"{layout.join(directory, name)}: left over; the next start removes it"
-        for name in (*files.dropped, *files.temporary)
+        for name in (*files.dropped, *files.cut_marks, *files.above, *files.temporary)
     ]
-    if files.bases:
-        _Walk(disk, report, durable_lsn).run(files.bases)
+    if files.reset:
+        report.notes.append(f"{layout.join(directory, files.reset)}: the next start begins here")
+    elif files.bases:
+        _Walk(disk, report, durable_lsn, files).run(files.bases)
     elif report.ok:
         raise LogMissing(f"there is no log in {directory}")
     return report
@@ -108,10 +111,13 @@ def verify(disk: Disk, directory: str, *, durable_lsn: int = 0) -> VerifyReport:
 class _Walk:
     """One way through all segments."""
 
-    def __init__(self, disk: Disk, report: VerifyReport, durable_lsn: int) -> None:
+    def __init__(
+        self, disk: Disk, report: VerifyReport, durable_lsn: int, files: Inventory
+    ) -> None:
         self._disk = disk
         self._report = report
         self._durable_lsn = durable_lsn
+        self._files = files
         self._log_id: bytes | None = None
         # What the next record must carry; None where damage has hidden it.
         self._point: Point | None = None
@@ -157,7 +163,7 @@ class _Walk:
         """Walks the last segment, whose end may be torn without being damaged."""
         path = layout.segment_path(self._report.directory, base)
         with self._reader(base) as (reader, file_end):
-            stop = self._judged_end(path, reader, file_end)
+            stop = self._judged_end(path, reader, self._files.end(file_end))
             written_end = reader.written_end(base, stop, _CHUNK_BYTES)
             items = reader.walk(base, stop, _CHUNK_BYTES)
             # A gap of zeros up to the end of the file is only space allocated ahead.
@@ -168,7 +174,7 @@ class _Walk:
         start = self._point
         if start is None:
             return stop
-        durable_lsn = max(self._durable_lsn, self._durable_end(start.lsn) or 0)
+        durable_lsn = max(self._durable_lsn, self._files.end(self._durable_end(start.lsn) or 0))
         index = SparseIndex(start.lsn, _INTERVAL_BYTES)
         _, _, ending = examine(reader, start, stop, _CHUNK_BYTES, index)
         if ending.verdict(durable_lsn) is not Verdict.DAMAGED:
