@@ -8,6 +8,7 @@ from chronosdb.raft import (
     AdmitNode,
     AdvanceSchedules,
     AlterPartitions,
+    BeginLife,
     BumpEpochs,
     ChangeVoters,
     Command,
@@ -16,9 +17,12 @@ from chronosdb.raft import (
     DeleteSchedule,
     DeleteTopic,
     EnrollNode,
+    Move,
     Noop,
     PartitionChange,
     PauseSchedule,
+    PlanMoves,
+    PutAssignment,
     PutClusterSettings,
     PutGroup,
     PutSchedule,
@@ -27,6 +31,7 @@ from chronosdb.raft import (
     Request,
     ResumeSchedule,
     SetNodeState,
+    SetReplication,
 )
 
 _topics = st.sampled_from(["a", "b", "c.dlq", "", "..", "no/slash", "x" * 250])
@@ -42,7 +47,10 @@ _partition_changes = st.builds(
     _some_nodes,
     _some_nodes,
     st.booleans(),
+    st.booleans(),
 )
+_moves = st.builds(Move, _topics, st.integers(-1, 5), _some_nodes)
+_members = st.lists(st.sampled_from(["m", "n", ""]), max_size=3).map(tuple)
 _schedules = st.sampled_from(["s", "t", "no/slash", "x" * 81])
 _marks = st.dictionaries(
     st.sampled_from([*(f"s/{n}" for n in range(1, 9)), "t/1", "s", "/", "t/x"]),
@@ -50,7 +58,7 @@ _marks = st.dictionaries(
     max_size=3,
 )
 _settings = st.dictionaries(
-    st.sampled_from(["max_attempts", "backoff_ms", "replication", "colour"]),
+    st.sampled_from(["max_attempts", "backoff_ms", "replication", "min_insync", "acks", "colour"]),
     st.integers(-1, 9),
     max_size=2,
 )
@@ -65,6 +73,16 @@ def commands() -> st.SearchStrategy[Command]:
             PutGroup, _topics, _groups, st.sampled_from(["ordered", "shared", "x"]), _settings
         ),
         st.builds(DeleteGroup, _topics, _groups),
+        st.builds(
+            PutAssignment,
+            _topics,
+            _groups,
+            st.integers(-1, 60),
+            _members,
+            st.lists(st.integers(-1, 2), max_size=3).map(tuple),
+        ),
+        st.builds(SetReplication, _topics, st.integers(-1, 9)),
+        st.builds(BeginLife, _nodes, st.sampled_from(["h:1", ""]), st.integers(-1, 5)),
         st.builds(RegisterNode, _nodes, st.sampled_from(["h:1", "h:2", ""]), st.integers(-1, 3)),
         st.builds(BumpEpochs, _nodes),
         st.builds(AdmitNode, _nodes, st.sampled_from(["h:1", ""]), st.sampled_from(["r1", ""])),
@@ -78,6 +96,7 @@ def commands() -> st.SearchStrategy[Command]:
         st.builds(RemoveNode, _nodes),
         st.builds(ChangeVoters, _some_nodes, st.integers(0, 60)),
         st.builds(AlterPartitions, st.lists(_partition_changes, max_size=3).map(tuple)),
+        st.builds(PlanMoves, st.lists(_moves, max_size=3).map(tuple)),
         st.builds(PutClusterSettings, _settings),
         st.builds(
             PutSchedule,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronosdb.raft import CreateTopic, PutGroup, Request
-from chronosdb.raft.commands import SCHEMA, decode, encode
+from chronosdb.raft import CreateTopic, PartitionChange, PutGroup, Request
+from chronosdb.raft.encoding import SCHEMA, decode, encode
 from chronosdb.raft.errors import UnsupportedCommandError
 from tests.raft.strategies import requests
 
@@ -67,6 +68,40 @@ def test_one_wrong_part_is_unsupported(place: int, value: object) -> None:
     bad = [*GOOD[:place], value, *GOOD[place + 1 :]]
     with pytest.raises(UnsupportedCommandError):
         decode(msgpack.packb(bad))
+
+
+def test_a_change_of_a_time_without_elections_is_read() -> None:
+    """It ends before the word that says that its leader leads anew."""
+    change = ["t", 0, 7, "n1", ["n1"], ["n1"], False]
+    (read,) = _decoded("alter_partitions", [[change]]).changes
+    assert read == PartitionChange("t", 0, 7, "n1", ("n1",), ("n1",))
+    (read,) = _decoded("alter_partitions", [[[*change, True]]]).changes
+    assert read.anew
+    for bad in ([*change, 1], [*change, None], [*change, True, True], change[:-1]):
+        with pytest.raises(UnsupportedCommandError):
+            _decoded("alter_partitions", [[bad]])
+
+
+@pytest.mark.parametrize(
+    ("op", "args"),
+    [
+        ("plan_moves", [[["t", True, ["n1"]]]]),
+        ("plan_moves", [[["t", 0, [1]]]]),
+        ("plan_moves", [["t"]]),
+        ("put_assignment", ["t", "g", 0, ["m"], [True]]),
+        ("put_assignment", ["t", "g", 0, [b"m"], [0]]),
+        ("begin_life", ["n1", "h:1", "1"]),
+        ("set_replication", ["t", 1.0]),
+    ],
+)
+def test_lists_are_as_strict(op: str, args: list[object]) -> None:
+    """Down to what is in them."""
+    with pytest.raises(UnsupportedCommandError):
+        _decoded(op, args)
+
+
+def _decoded(op: str, args: list[object]) -> Any:
+    return decode(msgpack.packb([SCHEMA, "c", 1, 5, op, args])).command
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from chronosdb.raft.errors import MetadataFailedError, StorageDamagedError
 from chronosdb.raft.journal import Journal
 from chronosdb.raft.record import Entry, encode_group, journal_image, scan
+from chronosdb.testing.memory_disk import MemoryDisk
 from tests.raft.fake_storage import MemoryStorage, PowerCutError
 
 
@@ -204,6 +205,26 @@ def test_after_a_failed_sync_it_refuses_everything() -> None:
     for call in (journal.sync, journal.close, lambda: journal.append(_entry(5))):
         with pytest.raises(MetadataFailedError):
             call()
+
+
+def test_a_sync_that_failed_is_made_good_by_the_next_start() -> None:
+    """The kernel takes the bytes for clean, keeps them for a while, and a sync alone would pass over them."""
+    disk = MemoryDisk()
+    disk.mkdir("d")
+    journal = Journal.create(disk, "d/j")
+    journal.append(_entry(1))
+    journal.sync()
+    journal.append(_entry(2))
+    disk.fail_at(2)  # the write before succeeds
+    with pytest.raises(OSError, match="Input/output"):
+        journal.sync()
+    journal.abandon()
+    reopened = Journal.open(disk, "d/j")
+    assert reopened.last_index == 2
+    reopened.append(_entry(3))
+    reopened.sync()
+    disk.crash()
+    assert [e.idx for e in Journal.open(disk, "d/j").entries] == [1, 2, 3]
 
 
 def test_another_format_version_is_refused() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chronosdb.raft import ChangeVoters, Command, CreateTopic, Request, codec
-from chronosdb.raft.commands import encode
+from chronosdb.raft.encoding import encode
 from chronosdb.raft.membership import Membership
 from chronosdb.raft.record import Entry
 from chronosdb.raft.state import ClusterState
@@ -90,6 +90,7 @@ _lists = st.lists(st.sampled_from("abcd"), min_size=1, max_size=4, unique=True)
     st.lists(st.tuples(_lists.map(sorted).map(tuple), st.integers(0, 12)), max_size=12),
     st.integers(0, 12),
 )
+@settings(deadline=None)
 def test_the_reader_of_the_log_and_the_state_machine_always_agree(
     changes: list[tuple[tuple[str, ...], int]], split: int
 ) -> None:

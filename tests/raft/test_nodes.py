@@ -7,6 +7,7 @@ import pytest
 
 from chronosdb.raft import (
     AdmitNode,
+    BeginLife,
     BumpEpochs,
     ChangeVoters,
     CreateTopic,
@@ -48,6 +49,18 @@ def test_who_is_fenced_or_drained_gets_nothing_new(state: str) -> None:
     topics = m.state.view.topics
     assert set(topics["old"].replicas[0]) == {"n1", "n2"}
     assert topics["new"].replicas == (("n1",),)
+
+
+def test_a_node_of_a_cluster_begins_fenced() -> None:
+    """Until the controller has heard it; one that was alive stays so for as long as it is heard."""
+    m = Machine()
+    assert m.do(BeginLife("n1", "h:1", 1)).created
+    states = [m.state.view.nodes["n1"].state]
+    m.do(SetNodeState("n1", 1, "alive"))
+    assert m.do(BeginLife("n1", "h:1", 2)).ok
+    states.append(m.state.view.nodes["n1"].state)
+    assert states == [NodeState.FENCED, NodeState.ALIVE]
+    assert m.do(BeginLife("n1", "", 3)).status is Status.INVALID
 
 
 def test_a_state_is_for_one_life_of_a_node() -> None:

@@ -9,8 +9,11 @@ import pytest
 from chronosdb.raft import (
     NOBODY,
     AlterPartitions,
+    BeginLife,
     CreateTopic,
+    Move,
     PartitionChange,
+    PlanMoves,
     RegisterNode,
     RemoveNode,
     Result,
@@ -110,6 +113,93 @@ def test_what_makes_no_sense_is_invalid(change: dict[str, object]) -> None:
     c = Cluster()
     assert c.alter(**change).status is Status.INVALID
     assert c.alter(**change, unclean=True).status is Status.INVALID
+
+
+def test_who_is_elected_again_leads_under_a_new_epoch() -> None:
+    """What was on its way under the old one must not count."""
+    c = Cluster()
+    assert c.alter(anew=True).ok
+    topic = c.state.view.topics["t"]
+    assert topic.epochs == (2, 1)
+    assert topic.leaders[0] == topic.replicas[0][0]
+    assert c.alter(leader=topic.replicas[0][1], anew=True).ok
+    assert c.state.view.topics["t"].epochs == (3, 1)
+
+
+def test_a_node_that_begins_a_new_life_leads_nothing() -> None:
+    """Under epochs that are over; what others lead, and who is in sync, stays."""
+    c = Cluster()
+    before = c.state.view.topics["t"]
+    first, other = before.leaders[0], next(n for n in before.isrs[0] if n != before.leaders[0])
+    assert c.do(AlterPartitions((replace(c.as_it_is(1), leader=other),))).ok
+    assert c.do(BeginLife(first, "h:2", 2)).ok
+    after = c.state.view.topics["t"]
+    assert after.leaders == (NOBODY, other)
+    assert after.epochs[0] == 2
+    assert after.isrs == before.isrs
+    assert after.versions[0] == c.index
+    assert c.alter(leader=other).ok
+    view = c.state.view
+    assert c.do(BeginLife(other, "h:1", 1)).ok
+    assert c.state.view is view
+    assert c.do(BeginLife(first, "h:2", 1)).status is Status.CONFLICT
+
+
+def test_a_partition_has_a_target_until_it_is_there() -> None:
+    """The leader is told whom to let go once all that stay are in sync; a target costs no version."""
+    c = Cluster()
+    c.do(RegisterNode("n4", "h:1", 1))
+    first, second, third = c.as_it_is().replicas
+    target = (first, second, "n4")
+    assert c.do(PlanMoves((Move("t", 0, target),))).ok
+    topic = c.state.view.topics["t"]
+    assert topic.targets == (target, ())
+    assert topic.versions[0] < c.index
+    assert c.alter(replicas=(first, second, third, "n4")).ok
+    assert c.state.view.topics["t"].leaving(0) == ()
+    assert c.alter(isr=(first, second, third, "n4")).ok
+    assert c.state.view.topics["t"].leaving(0) == (third,)
+    assert c.alter(leader=third).ok
+    assert c.state.view.topics["t"].leaving(0) == ()
+    assert c.alter(leader=first, isr=(first, second, "n4")).ok
+    assert c.state.view.topics["t"].target(0) == target
+    assert c.alter(replicas=target).ok
+    assert c.state.view.topics["t"].targets == ()
+
+
+@pytest.mark.parametrize(
+    ("move", "status"),
+    [
+        (Move("u", 0, ("n1",)), Status.NOT_FOUND),
+        (Move("t", 2, ("n1",)), Status.NOT_FOUND),
+        (Move("t", -1, ("n1",)), Status.NOT_FOUND),
+        (Move("t", 0, ("n9",)), Status.INVALID),
+        (Move("t", 0, ("n1", "n1")), Status.INVALID),
+    ],
+)
+def test_a_move_must_lead_somewhere(move: Move, status: Status) -> None:
+    """And one that does not spoils all of them."""
+    c = Cluster()
+    view = c.state.view
+    good = Move("t", 1, ("n1",))
+    assert c.do(PlanMoves((good, move))).status is status
+    assert c.do(PlanMoves((good, good))).status is Status.INVALID
+    assert c.state.view == view
+
+
+def test_a_move_can_be_called_off() -> None:
+    """By a target of nobody, by one that is where it is already, or by removing a node of it."""
+    c = Cluster()
+    c.do(RegisterNode("n4", "h:1", 1))
+    here = c.as_it_is().replicas
+    for last in (Move("t", 0, ()), Move("t", 0, here)):
+        c.do(PlanMoves((Move("t", 0, ("n4",)),)))
+        assert c.state.view.topics["t"].target(0) == ("n4",)
+        assert c.do(PlanMoves((last,))).ok
+        assert c.state.view.topics["t"].targets == ()
+    c.do(PlanMoves((Move("t", 0, ("n4",)), Move("t", 1, (here[0],)))))
+    assert c.do(RemoveNode("n4")).ok
+    assert c.state.view.topics["t"].targets == ((), (here[0],))
 
 
 def test_there_must_be_such_a_partition() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronosdb.raft.placement import place
+from chronosdb.raft.placement import extended, place
 
 _racks = st.dictionaries(
     st.sampled_from([f"n{n}" for n in range(9)]),
@@ -21,6 +21,7 @@ GOLDEN = [("n4", "n1", "n3"), ("n3", "n4", "n1"), ("n1", "n4", "n3"), ("n2", "n4
 
 
 @given(_racks, _partitions, st.integers(1, 5))
+@settings(deadline=None)
 def test_it_gives_as_many_different_nodes_as_it_can(
     racks: dict[str, str], where: tuple[int, int], replicas: int
 ) -> None:
@@ -32,6 +33,7 @@ def test_it_gives_as_many_different_nodes_as_it_can(
 
 
 @given(_racks, _partitions, st.integers(1, 5))
+@settings(deadline=None)
 def test_racks_are_used_evenly(
     racks: dict[str, str], where: tuple[int, int], replicas: int
 ) -> None:
@@ -45,6 +47,7 @@ def test_racks_are_used_evenly(
 
 
 @given(_racks, _partitions, st.integers(1, 5), st.data())
+@settings(deadline=None)
 def test_a_node_that_goes_moves_only_what_it_held(
     racks: dict[str, str], where: tuple[int, int], replicas: int, data: st.DataObject
 ) -> None:
@@ -57,12 +60,31 @@ def test_a_node_that_goes_moves_only_what_it_held(
 
 
 @given(_racks, _partitions, st.integers(1, 4))
+@settings(deadline=None)
 def test_one_replica_more_keeps_those_there_are(
     racks: dict[str, str], where: tuple[int, int], replicas: int
 ) -> None:
     """The preferred leader too."""
     fewer = place(*where, racks, replicas)
     assert place(*where, racks, replicas + 1)[: len(fewer)] == fewer
+
+
+@given(_racks, _partitions, st.integers(1, 5), st.data())
+@settings(deadline=None)
+def test_what_is_kept_is_kept_and_the_rest_is_what_it_would_be(
+    racks: dict[str, str], where: tuple[int, int], replicas: int, data: st.DataObject
+) -> None:
+    """A node that is lost is made up for, over racks; others stay, and come first."""
+    kept = tuple(
+        data.draw(st.lists(st.sampled_from(sorted(racks)), unique=True, max_size=replicas))
+    )
+    chosen = extended(*where, racks, kept, replicas)
+    assert chosen[: len(kept)] == kept
+    assert len(set(chosen)) == len(chosen) == min(replicas, len(racks))
+    for node in chosen[len(kept) :]:
+        before = Counter(racks[other] for other in chosen[: chosen.index(node)] if racks[other])
+        passed = racks.keys() - set(chosen)
+        assert all(before[racks[node]] <= before[racks[other]] for other in passed if racks[node])
 
 
 def test_leaders_are_spread_evenly() -> None:

@@ -22,7 +22,7 @@ from chronosdb.raft import (
     Status,
     limits,
 )
-from chronosdb.raft.commands import encode
+from chronosdb.raft.encoding import encode
 from chronosdb.raft.state import ClusterState
 
 

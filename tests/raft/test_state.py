@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgpack
 import pytest
@@ -12,21 +12,24 @@ from hypothesis import strategies as st
 from chronosdb.raft import (
     NOBODY,
     BumpEpochs,
+    ClusterView,
     Command,
     CreateTopic,
     DeleteGroup,
     DeleteTopic,
     NodeInfo,
     Noop,
+    PutAssignment,
     PutClusterSettings,
     PutGroup,
     RegisterNode,
     Request,
     Result,
+    SetReplication,
     Status,
     limits,
 )
-from chronosdb.raft.commands import encode
+from chronosdb.raft.encoding import encode
 from chronosdb.raft.state import ClusterState
 from tests.raft.strategies import requests
 
@@ -41,6 +44,14 @@ class Machine:
     def do(self, command: Command, *, ts_ms: int = 1_000) -> Result:
         self.index += 1
         return self.state.apply(Request("c", self.index, ts_ms, command), self.index)
+
+
+def _epochs(before: ClusterView, after: ClusterView) -> Iterator[tuple[int, int]]:
+    """Of each partition that is in both."""
+    for name, topic in before.topics.items():
+        later = after.topics.get(name)
+        if later is not None and later.id == topic.id:
+            yield from zip(topic.epochs, later.epochs, strict=True)
 
 
 def _copy(state: ClusterState) -> ClusterState:
@@ -91,7 +102,13 @@ def test_invariants_hold_after_every_command(log: list[Request]) -> None:
         assert all(topic in view.topics for topic, _ in view.groups)
         assert len({t.id for t in view.topics.values()}) == len(view.topics)
         assert all(len(t.epochs) == len(t.leaders) >= 1 for t in view.topics.values())
-        assert state._partition_count == sum(t.partitions for t in view.topics.values())
+        assert all(
+            t.target(p) != t.replicas[p]
+            for t in view.topics.values()
+            for p in range(len(t.targets))
+        )
+        assert all(e <= f for e, f in _epochs(before, view))
+        assert state._topics._partition_count == sum(t.partitions for t in view.topics.values())
 
 
 def test_creating_a_topic_is_idempotent() -> None:
@@ -317,6 +334,97 @@ def test_running_out_of_memory_is_not_an_answer(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(m.state, "_dispatch", no_memory)
     with pytest.raises(MemoryError):
         m.state.apply_blob(encode(Request("c", 1, 1, Noop())), 1)
+
+
+def test_members_are_assigned_by_who_knows_the_last_assignment() -> None:
+    """Two who assign at the same time cannot both succeed."""
+    m = Machine()
+    m.do(CreateTopic("t", 3))
+    m.do(PutGroup("t", "g", "ordered"))
+    assert m.do(PutAssignment("t", "g", 0, ("m", "n"), (1, -1, 0))).ok
+    group = m.state.view.groups["t", "g"]
+    assert (group.generation, group.owners) == (m.index, ("n", "", "m"))
+    assert m.do(PutAssignment("t", "g", 0, (), (-1, -1, -1))).status is Status.CONFLICT
+    assert m.do(PutAssignment("t", "g", group.generation, (), (-1, -1, -1))).ok
+    m.do(DeleteGroup("t", "g"))
+    m.do(PutGroup("t", "g", "ordered"))
+    assert m.state.view.groups["t", "g"].generation == 0
+    assert m.do(PutAssignment("t", "g", 0, ("m",), (0, 0, 0))).ok
+    assert m.state.view.groups["t", "g"].generation > group.generation
+
+
+@pytest.mark.parametrize(
+    ("members", "owners"),
+    [
+        (("m",), (0, 0)),
+        (("m",), (0, 1, 0)),
+        (("m",), (0, -2, 0)),
+        (("m", "n"), (0, 0, 0)),
+        (("n", "m"), (0, 1, 0)),
+        (("m", "m"), (0, 1, 0)),
+        (("",), (0, 0, 0)),
+        (("m" * 129,), (0, 0, 0)),
+    ],
+)
+def test_an_assignment_must_make_sense(members: tuple[str, ...], owners: tuple[int, ...]) -> None:
+    """Every member owns something, every partition has a line."""
+    m = Machine()
+    m.do(CreateTopic("t", 3))
+    m.do(PutGroup("t", "g", "ordered"))
+    m.do(PutGroup("t", "s", "shared"))
+    assert m.do(PutAssignment("t", "g", 0, members, owners)).status is Status.INVALID
+    assert m.do(PutAssignment("t", "s", 0, ("m",), (0, 0, 0))).status is Status.INVALID
+    assert m.do(PutAssignment("t", "x", 0, ("m",), (0, 0, 0))).status is Status.NOT_FOUND
+
+
+def test_a_topic_can_want_another_number_of_copies() -> None:
+    """What it has changes later; more than there are nodes it cannot want, fewer than it keeps not."""
+    m = Machine()
+    for node in ("n1", "n2"):
+        m.do(RegisterNode(node, "h:1", 1))
+    m.do(CreateTopic("t", 1, {"replication": 2, "min_insync": 2}))
+    assert "min_insync=2 is more" in m.do(SetReplication("t", 1)).detail
+    assert m.do(SetReplication("t", 3)).status is Status.LIMIT
+    assert m.do(SetReplication("t", 0)).status is Status.INVALID
+    assert m.do(SetReplication("u", 1)).status is Status.NOT_FOUND
+    m.do(CreateTopic("v", 1, {"retention_ms": 5}))
+    replicas = m.state.view.topics["v"].replicas
+    assert m.do(SetReplication("v", 2)).ok
+    assert m.state.view.topics["v"].settings == {"replication": 2, "retention_ms": 5}
+    assert m.state.view.topics["v"].replicas == replicas
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"acks": 3}, "acks=3"),
+        ({"min_insync": 0}, "min_insync=0"),
+        ({"replication": 2, "min_insync": 3}, "min_insync=3 is more"),
+        ({"min_insync": 2}, "min_insync=2 is more"),
+    ],
+)
+def test_a_topic_cannot_keep_more_in_sync_than_it_has(
+    settings: dict[str, int], problem: str
+) -> None:
+    """Nor answer in a way that nobody knows."""
+    result = Machine().do(CreateTopic("t", 1, settings))
+    assert result.status is Status.INVALID
+    assert problem in result.detail
+
+
+def test_an_image_of_version_three_is_read() -> None:
+    """Then nothing moved, and no group was assigned."""
+    m = Machine()
+    m.do(RegisterNode("n1", "h:1", 1))
+    m.do(CreateTopic("t", 2))
+    m.do(PutGroup("t", "g", "ordered"))
+    old = msgpack.unpackb(msgpack.packb(m.state.to_plain()))
+    old[0] = 3
+    old[5] = [topic[:-1] for topic in old[5]]
+    old[6] = [group[:-2] for group in old[6]]
+    read = ClusterState()
+    read.restore(old)
+    assert read.view == m.state.view
 
 
 def test_another_version_of_the_image_is_refused() -> None:

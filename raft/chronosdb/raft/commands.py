@@ -1,23 +1,11 @@
-"""The commands of the metadata state machine and their bytes.
-
-A request is msgpack `[schema, client_id, seq, ts_ms, op, args]`. Decoding is strict, because a
-blob in the log is judged by every replica and must be judged alike: exact types, exact arity,
-known op. What the values *mean* (names, bounds, what exists) is `state.py`'s to judge.
-"""
+"""The commands of the metadata state machine. Their bytes are in `encoding.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
-import msgpack
-
-from chronosdb.raft.errors import UnsupportedCommandError
-from chronosdb.raft.limits import CLIENT_ID_CHARS_MAX, COMMAND_BYTES_MAX, INTEGER_MAX
 from chronosdb.raft.settings import Settings
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +22,14 @@ class DeleteTopic:
     """Removes the topic and its groups; its id is never used again."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetReplication:
+    """Changes how many copies a topic wants; that there are so many is the controller's work."""
+
+    topic: str
+    replication: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +51,36 @@ class DeleteGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class PutAssignment:
+    """Who of an ordered group reads which partition from now on.
+
+    `conflict` if the group's last assignment has another `generation`; 0 if there was none.
+    """
+
+    topic: str
+    group: str
+    generation: int
+    #: Sorted, each named once.
+    members: tuple[str, ...]
+    #: One for each partition of the topic: an index into `members`, -1 for nobody.
+    owners: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RegisterNode:
     """A node says where it is. A lower incarnation than the registered one is `conflict`."""
+
+    node: str
+    address: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class BeginLife:
+    """A node of a cluster registers, in a new life: what it led before, nobody leads.
+
+    It may have missed anything meanwhile, so who leads now is for an election to say.
+    """
 
     node: str
     address: str
@@ -115,7 +139,8 @@ class ChangeVoters:
 class PartitionChange:
     """How one partition should be from now on, if its version still is `version`.
 
-    Its epoch rises when its leader changes. `unclean` allows a leader that was not in sync.
+    Its epoch rises when its leader changes, or leads `anew`: was elected again. `unclean` allows a
+    leader that was not in sync.
     """
 
     topic: str
@@ -125,6 +150,7 @@ class PartitionChange:
     replicas: tuple[str, ...]
     isr: tuple[str, ...]
     unclean: bool = False
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +158,22 @@ class AlterPartitions:
     """Changes all of these partitions, or none: `conflict` if any has another version."""
 
     changes: tuple[PartitionChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Who shall hold a partition, the preferred leader first; nobody: it stays where it is."""
+
+    topic: str
+    partition: int
+    target: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMoves:
+    """Notes where partitions shall go, all of these or none. The controller brings them there."""
+
+    moves: tuple[Move, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +185,7 @@ class PutClusterSettings:
 
 @dataclass(frozen=True, slots=True)
 class BumpEpochs:
-    """Sent by a node when it starts: every partition it leads, or nobody does, gets a new epoch.
+    """Sent by a node alone when it starts: all it leads, or nobody does, gets a new epoch.
 
     Of those that nobody leads, it takes what it has in sync, and what nobody has.
     """
@@ -202,47 +244,26 @@ class Noop:
 ScheduleCommand: TypeAlias = (
     PutSchedule | PauseSchedule | ResumeSchedule | DeleteSchedule | AdvanceSchedules
 )
-NodeCommand: TypeAlias = RegisterNode | AdmitNode | EnrollNode | SetNodeState | RemoveNode
-NODE_COMMANDS = (RegisterNode, AdmitNode, EnrollNode, SetNodeState, RemoveNode)
+NodeCommand: TypeAlias = (
+    RegisterNode | BeginLife | AdmitNode | EnrollNode | SetNodeState | RemoveNode
+)
+NODE_COMMANDS = (RegisterNode, BeginLife, AdmitNode, EnrollNode, SetNodeState, RemoveNode)
+GroupCommand: TypeAlias = PutGroup | DeleteGroup | PutAssignment
+GROUP_COMMANDS = (PutGroup, DeleteGroup, PutAssignment)
 Command: TypeAlias = (
     CreateTopic
     | DeleteTopic
-    | PutGroup
-    | DeleteGroup
+    | SetReplication
+    | GroupCommand
     | NodeCommand
     | ChangeVoters
     | AlterPartitions
+    | PlanMoves
     | PutClusterSettings
     | BumpEpochs
     | ScheduleCommand
     | Noop
 )
-
-#: op on the wire -> the command and the exact types of its fields, in order.
-_OPS: dict[str, tuple[type[Command], tuple[type, ...]]] = {
-    "create_topic": (CreateTopic, (str, int, dict)),
-    "delete_topic": (DeleteTopic, (str,)),
-    "put_group": (PutGroup, (str, str, str, dict)),
-    "delete_group": (DeleteGroup, (str, str)),
-    "register_node": (RegisterNode, (str, str, int)),
-    "bump_epochs": (BumpEpochs, (str,)),
-    "admit_node": (AdmitNode, (str, str, str)),
-    "enroll_node": (EnrollNode, (str, str, str)),
-    "set_node_state": (SetNodeState, (str, int, str)),
-    "remove_node": (RemoveNode, (str,)),
-    "change_voters": (ChangeVoters, (list, int)),
-    "alter_partitions": (AlterPartitions, (list,)),
-    "put_cluster_settings": (PutClusterSettings, (dict,)),
-    "put_schedule": (PutSchedule, (str, str, bytes, bool, int)),
-    "pause_schedule": (PauseSchedule, (str,)),
-    "resume_schedule": (ResumeSchedule, (str, int)),
-    "delete_schedule": (DeleteSchedule, (str,)),
-    "advance_schedules": (AdvanceSchedules, (dict,)),
-    "noop": (Noop, ()),
-}
-_OP_OF = {command: op for op, (command, _) in _OPS.items()}
-#: No entry of the log without these bytes changes who votes.
-CHANGE_VOTERS_MARK = _OP_OF[ChangeVoters].encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,98 +278,3 @@ class Request:
     seq: int
     ts_ms: int
     command: Command
-
-
-def encode(request: Request) -> bytes:
-    """The request's bytes. A request that could not be decoded again is a bug of the caller."""
-    assert _envelope_is_sound(request.client_id, request.seq, request.ts_ms), request
-    command = request.command
-    args = [_plain(getattr(command, f.name)) for f in fields(command)]
-    op = _OP_OF[type(command)]
-    blob: bytes = msgpack.packb(
-        [SCHEMA, request.client_id, request.seq, request.ts_ms, op, args],
-    )
-    return blob
-
-
-def decode(blob: bytes) -> Request:
-    """Inverse of `encode`; raises UnsupportedCommandError for any other bytes, and nothing else."""
-    if len(blob) > COMMAND_BYTES_MAX:
-        raise UnsupportedCommandError(f"a command of {len(blob)} bytes, over {COMMAND_BYTES_MAX}")
-    match _unpacked(blob):
-        case [int(schema), str(client_id), int(seq), int(ts_ms), str(op), [*args]]:
-            if schema != SCHEMA:
-                raise UnsupportedCommandError(
-                    f"command schema {schema}; this version reads {SCHEMA}"
-                )
-            if not _envelope_is_sound(client_id, seq, ts_ms):
-                raise UnsupportedCommandError("client id, sequence or time out of bounds")
-            return Request(client_id, seq, ts_ms, _command(op, args))
-        case _:
-            raise UnsupportedCommandError("not [schema, client_id, seq, ts_ms, op, args]")
-
-
-def _command(op: str, args: list[Any]) -> Command:
-    if op not in _OPS:
-        raise UnsupportedCommandError("unknown op")
-    command, types = _OPS[op]
-    # `type(...) is`, not isinstance: msgpack's true is a Python int, and must not pass for 1.
-    if len(args) != len(types) or any(type(a) is not t for a, t in zip(args, types, strict=True)):
-        raise UnsupportedCommandError(f"wrong arguments for {op}")
-    if any(type(a) is dict and not _is_settings(a) for a in args):
-        raise UnsupportedCommandError(f"settings of {op} are not a map of names to integers")
-    if command is ChangeVoters:
-        return ChangeVoters(_names(args[0]), args[1])
-    if command is AlterPartitions:
-        return AlterPartitions(tuple(map(_partition_change, args[0])))
-    return command(*args)
-
-
-def _names(plain: list[Any]) -> tuple[str, ...]:
-    if any(type(name) is not str for name in plain):
-        raise UnsupportedCommandError("node names are not text")
-    return tuple(plain)
-
-
-def _partition_change(plain: Any) -> PartitionChange:
-    match plain:
-        case [str(topic), partition, version, str(leader), [*replicas], [*isr], bool(unclean)]:
-            if type(partition) is type(version) is int:
-                nodes, in_sync = _names(replicas), _names(isr)
-                return PartitionChange(topic, partition, version, leader, nodes, in_sync, unclean)
-    raise UnsupportedCommandError("not a change of a partition")
-
-
-def _unpacked(blob: bytes) -> object:
-    try:
-        plain: object = msgpack.unpackb(blob)
-    except (ValueError, OverflowError) as error:  # msgpack's own errors all derive from ValueError
-        raise UnsupportedCommandError("not msgpack") from error
-    return plain
-
-
-def _envelope_is_sound(client_id: str, seq: int, ts_ms: int) -> bool:
-    return (
-        type(seq) is int
-        and type(ts_ms) is int
-        and 1 <= len(client_id) <= CLIENT_ID_CHARS_MAX
-        and 1 <= seq <= INTEGER_MAX
-        and 0 <= ts_ms <= INTEGER_MAX
-    )
-
-
-def _is_settings(settings: dict[Any, Any]) -> bool:
-    return all(type(key) is str and type(value) is int for key, value in settings.items())
-
-
-def _plain(value: Any) -> Any:
-    """A field as msgpack carries it: maps may be read-only, changes of partitions are lists."""
-    match value:
-        case Mapping():
-            return dict(value)
-        case tuple():
-            return [_plain(item) for item in value]
-        case PartitionChange():
-            return [_plain(getattr(value, f.name)) for f in fields(value)]
-        case _:
-            return value

@@ -162,7 +162,7 @@ class Core:
             return NotLeadingError("an earlier change is not committed yet; retry", self.leader)
         if self._node_id not in change.voters:
             return RefusedError(f"{self._node_id} leads; transfer the leadership first")
-        for name in set(change.voters) - names:
+        for name in sorted(set(change.voters) - names):
             behind = self.behind(name)
             if behind is None or behind > _LEVEL_ENTRIES:
                 much = "not connected" if behind is None else f"{behind} entries behind"

@@ -50,11 +50,14 @@ class Journal:
         """Read it back and cut a torn tail; raises StorageDamagedError for any other damage."""
         file = storage.open(path, create=False)
         try:
-            size = file.size()
-            found = scan(file.pread(size, 0), path)
-            if found.end < size:
+            data = file.pread(file.size(), 0)
+            found = scan(data, path)
+            if found.end < len(data):
                 file.truncate(found.end)
-            # What survived in the page cache only is durable before anyone acts on it.
+            # What survived in the page cache only is durable before anyone acts on it. Written again:
+            # after a sync that failed the cache holds for clean what never reached the disk.
+            if found.durable < found.end:
+                file.pwrite([data[found.durable : found.end]], found.durable)
             file.fdatasync()
         except BaseException:
             file.close()

@@ -16,8 +16,13 @@ ADDRESS_CHARS_MAX = 255
 #: More make commits slower and elections rarer to succeed, and no cluster safer.
 VOTERS_MAX = 7
 REPLICAS_MAX = 7
+#: While a partition moves: those that stay or go, and those that come.
+COPIES_MAX = 2 * REPLICAS_MAX
 #: Partitions that one command may change: it then fits COMMAND_BYTES_MAX.
 PARTITION_CHANGES_MAX = 64
+#: Of an ordered group, as far as they own partitions; and what each is called.
+MEMBERS_MAX = 1_024
+MEMBER_CHARS_MAX = 128
 #: What tells one data directory of a node from another of the same name.
 BIRTH_CHARS_MAX = 32
 SCHEDULES_MAX = 10_000

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chronosdb.raft import codec
-from chronosdb.raft.commands import CHANGE_VOTERS_MARK, ChangeVoters, decode
+from chronosdb.raft.commands import ChangeVoters
+from chronosdb.raft.encoding import CHANGE_VOTERS_MARK, decode
 from chronosdb.raft.errors import UnsupportedCommandError
 from chronosdb.raft.messages import COMMAND_KIND
 from chronosdb.raft.record import Entry

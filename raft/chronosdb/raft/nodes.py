@@ -10,6 +10,7 @@ from typing import Any, assert_never
 from chronosdb.raft import limits
 from chronosdb.raft.commands import (
     AdmitNode,
+    BeginLife,
     EnrollNode,
     NodeCommand,
     RegisterNode,
@@ -59,7 +60,7 @@ class Nodes:
         if known is not None and known.state is NodeState.LEFT:
             return self._removed(command)
         match command:
-            case RegisterNode():
+            case RegisterNode() | BeginLife():
                 return self._register(command, known)
             case AdmitNode():
                 return self._admit(command, known)
@@ -77,7 +78,7 @@ class Nodes:
         detail = f"node {quoted(command.node)} was removed for good; come back under another name"
         return Result(Status.CONFLICT, detail)
 
-    def _register(self, c: RegisterNode, known: NodeInfo | None) -> Result:
+    def _register(self, c: RegisterNode | BeginLife, known: NodeInfo | None) -> Result:
         problem = address_problem(c.address)
         if problem is None and not 0 <= c.incarnation <= limits.INTEGER_MAX:
             problem = f"incarnation {c.incarnation} must be between 0 and {limits.INTEGER_MAX}"
@@ -88,7 +89,9 @@ class Nodes:
                 f"node {quoted(c.node)} has since registered as incarnation {known.incarnation}"
             )
             return Result(Status.CONFLICT, detail)
-        before = known or NodeInfo(c.node, "", 0)
+        # A node alone is alive; in a cluster the controller says so, once it has heard of it.
+        state = NodeState.FENCED if isinstance(c, BeginLife) else NodeState.ALIVE
+        before = known or NodeInfo(c.node, "", 0, state=state)
         return self._put(replace(before, address=c.address, incarnation=c.incarnation))
 
     def _admit(self, c: AdmitNode, known: NodeInfo | None) -> Result:

@@ -1,13 +1,13 @@
-"""One partition's replicas, leader and in-sync set: how they may change (pure)."""
+"""A partition's replicas, leader and in-sync set: how they may change (pure)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from chronosdb.raft.commands import PartitionChange
-from chronosdb.raft.limits import REPLICAS_MAX
+from chronosdb.raft.commands import Move, PartitionChange
+from chronosdb.raft.limits import COPIES_MAX, REPLICAS_MAX
 from chronosdb.raft.names import quoted
 from chronosdb.raft.view import NOBODY, TopicInfo
 
@@ -19,8 +19,8 @@ def change_problem(
 ) -> str | None:
     """Why a partition cannot become what `change` says, its version aside; None if it can."""
     replicas, isr, leader = change.replicas, change.isr, change.leader
-    if not 1 <= len(replicas) <= REPLICAS_MAX or len(set(replicas)) != len(replicas):
-        return f"a partition has 1 to {REPLICAS_MAX} replicas on different nodes"
+    if not 1 <= len(replicas) <= COPIES_MAX or len(set(replicas)) != len(replicas):
+        return f"a partition has 1 to {COPIES_MAX} replicas on different nodes"
     strangers = [node for node in replicas if not may_hold(node)]
     if strangers:
         return f"node {quoted(strangers[0])} is not known, or was removed"
@@ -43,22 +43,54 @@ def _loss(in_sync_before: tuple[str, ...], change: PartitionChange) -> str | Non
     )
 
 
-def changed(topic: TopicInfo, change: PartitionChange, index: int) -> TopicInfo:
-    """The topic after a sound change by the command at log position `index`."""
-    p = change.partition
-    new_leader = change.leader != topic.leaders[p]
+def target_problem(target: Sequence[str], may_hold: Callable[[str], bool]) -> str | None:
+    """Why a partition cannot go there, or None if it can. To nobody: it stays."""
+    if len(target) > REPLICAS_MAX or len(set(target)) != len(target):
+        return f"a partition has 1 to {REPLICAS_MAX} replicas on different nodes"
+    strangers = [node for node in target if not may_hold(node)]
+    return f"node {quoted(strangers[0])} is not known, or was removed" if strangers else None
+
+
+def changed(topic: TopicInfo, changes: Sequence[PartitionChange], index: int) -> TopicInfo:
+    """The topic after sound changes of partitions by the command at log position `index`.
+
+    All at once: for each of them alone, every column would be copied.
+    """
+    by = {change.partition: change for change in changes}
+    risen = {
+        p: topic.epochs[p] + 1
+        for p, one in by.items()
+        if one.anew or one.leader != topic.leaders[p]
+    }
+    arrived = {p: () for p, one in by.items() if topic.target(p) == one.replicas}
     return replace(
         topic,
-        leaders=_with(topic.leaders, {p: change.leader}),
-        epochs=_with(topic.epochs, {p: topic.epochs[p] + new_leader}),
-        replicas=_with(topic.replicas, {p: change.replicas}),
-        isrs=_with(topic.isrs, {p: change.isr}),
-        versions=_with(topic.versions, {p: index}),
+        leaders=_with(topic.leaders, {p: one.leader for p, one in by.items()}),
+        epochs=_with(topic.epochs, risen),
+        replicas=_with(topic.replicas, {p: one.replicas for p, one in by.items()}),
+        isrs=_with(topic.isrs, {p: one.isr for p, one in by.items()}),
+        versions=_with(topic.versions, dict.fromkeys(by, index)),
+        targets=_targets(topic, arrived),
     )
 
 
+def bound_for(topic: TopicInfo, moves: Sequence[Move]) -> TopicInfo:
+    """The topic after sound moves were planned. Who is there already has arrived."""
+    targets = {
+        one.partition: one.target if one.target != topic.replicas[one.partition] else ()
+        for one in moves
+    }
+    return replace(topic, targets=_targets(topic, targets))
+
+
+def spared(topic: TopicInfo, node: str) -> TopicInfo:
+    """The topic after a node was removed that holds nothing: nothing goes there any more."""
+    lost = {p: () for p, target in enumerate(topic.targets) if node in target}
+    return replace(topic, targets=_targets(topic, lost)) if lost else topic
+
+
 def led_anew(topic: TopicInfo, node: str, index: int) -> TopicInfo:
-    """The topic after `node` started: new epochs for what it leads, or may take."""
+    """The topic after `node` started alone: new epochs for what it leads, or may take."""
     taken = [p for p in range(topic.partitions) if _is_for(topic, p, node)]
     if not taken:
         return topic
@@ -78,5 +110,31 @@ def _is_for(topic: TopicInfo, partition: int, node: str) -> bool:
     return node in topic.isrs[partition] or not topic.replicas[partition]
 
 
+def vacated(topic: TopicInfo, node: str, index: int) -> TopicInfo:
+    """The topic after `node` began a new life in a cluster: what it led, nobody leads."""
+    left = [p for p, leader in enumerate(topic.leaders) if leader == node]
+    if not left:
+        return topic
+    return replace(
+        topic,
+        leaders=_with(topic.leaders, dict.fromkeys(left, NOBODY)),
+        epochs=_with(topic.epochs, {p: topic.epochs[p] + 1 for p in left}),
+        versions=_with(topic.versions, dict.fromkeys(left, index)),
+    )
+
+
+def _targets(
+    topic: TopicInfo, changes: Mapping[int, tuple[str, ...]]
+) -> tuple[tuple[str, ...], ...]:
+    """No column at all while nothing moves: so it is nearly always."""
+    if not changes:
+        return topic.targets
+    targets = _with(topic.targets or ((),) * topic.partitions, changes)
+    return targets if any(targets) else ()
+
+
 def _with(column: tuple[T, ...], changes: Mapping[int, T]) -> tuple[T, ...]:
-    return tuple(changes.get(p, value) for p, value in enumerate(column))
+    after = list(column)
+    for p, value in changes.items():
+        after[p] = value
+    return tuple(after)

@@ -6,7 +6,8 @@ that comes or goes changes only the partitions that it enters or leaves, and tho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 
@@ -19,16 +20,31 @@ def place(
     shares its fate with nobody.
     """
     assert replicas >= 1, replicas
+    return extended(topic_id, partition, racks, (), replicas)
+
+
+def extended(
+    topic_id: int,
+    partition: int,
+    racks: Mapping[str, str],
+    kept: Sequence[str],
+    replicas: int,
+) -> tuple[str, ...]:
+    """`kept`, nodes of `racks`, and as many others as make it `replicas`, or as there are.
+
+    Those others that `place` would prefer, in racks that have the fewest so far.
+    """
     scores = {node: _score(topic_id, partition, node) for node in racks}
-    ranked = sorted(racks, key=lambda node: (scores[node], node), reverse=True)
-    taken: dict[str, int] = {}
-    rounds: dict[str, int] = {}
-    for node in ranked:
-        rack = racks[node] and f"rack {racks[node]}"
-        rounds[node] = taken.get(rack, 0) if rack else 0
-        taken[rack] = rounds[node] + 1
-    # `sorted` is stable: within a round the order of the scores stays.
-    return tuple(sorted(ranked, key=rounds.__getitem__)[:replicas])
+    others = sorted(racks.keys() - set(kept), key=lambda n: (scores[n], n), reverse=True)
+    chosen = list(kept)
+    used = Counter(racks[node] for node in chosen)
+    while others and len(chosen) < replicas:
+        # A node without a rack is in one of its own. `min` takes the first, the best, of equals.
+        node = min(others, key=lambda n: used[racks[n]] if racks[n] else 0)
+        others.remove(node)
+        chosen.append(node)
+        used[racks[node]] += 1
+    return tuple(chosen)
 
 
 def _score(topic_id: int, partition: int, node: str) -> bytes:

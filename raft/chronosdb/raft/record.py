@@ -48,6 +48,8 @@ class Scan:
 
     entries: list[Entry]
     end: int
+    #: Below this the file proves by itself that it was durable.
+    durable: int
 
 
 def journal_image(entries: list[Entry]) -> bytes:
@@ -85,17 +87,17 @@ def scan(data: bytes, path: str) -> Scan:
     """Read a journal file; raises StorageDamagedError if durable bytes of it are damaged."""
     sealed = _sealed_length(data, path)
     entries: list[Entry] = []
-    position = _FILE_HEADER.size
+    position, durable = _FILE_HEADER.size, sealed
     while (record := _read(data, position)) is not None:
         _place(entries, record.entry, path)
-        position = record.end
-    durable = max(sealed, _synced_behind(data, position))
+        position, durable = record.end, max(durable, record.synced)
+    durable = max(durable, _synced_behind(data, position))
     if position < durable:
         raise StorageDamagedError(
             f"{path}: damaged at byte {position}, though {durable} bytes had been synced;"
             " restore the metadata directory from a backup or another node"
         )
-    return Scan(entries, position)
+    return Scan(entries, position, durable)
 
 
 def _sealed_length(data: bytes, path: str) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from chronosdb.raft.commands import ChangeVoters, Request, encode
+from chronosdb.raft.commands import ChangeVoters, Request
 from chronosdb.raft.core import Core
+from chronosdb.raft.encoding import encode
 from chronosdb.raft.errors import MetadataFailedError, NotLeadingError, RefusedError
 from chronosdb.raft.library import Random
 from chronosdb.raft.limits import COMMAND_BYTES_MAX

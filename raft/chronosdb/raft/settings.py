@@ -37,7 +37,12 @@ GROUP_SETTINGS: Mapping[str, Bounds] = MappingProxyType(
 TOPIC_SETTINGS: Mapping[str, Bounds] = MappingProxyType(
     {
         **GROUP_SETTINGS,
-        "replication": Bounds(1, 7),
+        "replication": Bounds(1, REPLICAS_MAX),
+        # A leader never lets the in-sync set become smaller. Absent means 1 with up to two copies,
+        # else more than half of them.
+        "min_insync": Bounds(1, REPLICAS_MAX),
+        # When a publish is acknowledged: 0 by the leader, 1 by a quorum, 2 by all in sync.
+        "acks": Bounds(0, 2),
         "dedup_window_ms": Bounds(0),
         "max_delay_ms": Bounds(0),
         "max_pending": Bounds(0),

@@ -9,56 +9,45 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
-from chronosdb.raft import limits
 from chronosdb.raft.commands import (
+    GROUP_COMMANDS,
     NODE_COMMANDS,
     AlterPartitions,
+    BeginLife,
     BumpEpochs,
     ChangeVoters,
     Command,
     CreateTopic,
-    DeleteGroup,
     DeleteTopic,
+    GroupCommand,
     NodeCommand,
     Noop,
-    PartitionChange,
+    PlanMoves,
     PutClusterSettings,
-    PutGroup,
     PutSchedule,
     RemoveNode,
     Request,
     ScheduleCommand,
-    decode,
+    SetReplication,
 )
+from chronosdb.raft.encoding import decode
 from chronosdb.raft.errors import UnsupportedCommandError
-from chronosdb.raft.names import name_problem, quoted
+from chronosdb.raft.groups import Groups
+from chronosdb.raft.names import quoted
 from chronosdb.raft.nodes import Nodes
-from chronosdb.raft.partitions import change_problem as partition_problem
-from chronosdb.raft.partitions import changed as with_partition
-from chronosdb.raft.partitions import led_anew
-from chronosdb.raft.placement import place
 from chronosdb.raft.result import Result, Status
 from chronosdb.raft.schedules import Schedules
 from chronosdb.raft.sessions import Sessions
-from chronosdb.raft.settings import (
-    CLUSTER_SETTINGS,
-    GROUP_SETTINGS,
-    TOPIC_SETTINGS,
-    Settings,
-    frozen,
-    settings_problem,
-)
-from chronosdb.raft.view import NOBODY, ClusterView, GroupInfo, TopicInfo
+from chronosdb.raft.settings import CLUSTER_SETTINGS, Settings, frozen, settings_problem
+from chronosdb.raft.topics import Topics, missing_topic
+from chronosdb.raft.view import ClusterView
 from chronosdb.raft.voters import Voters, change_problem
 
-GROUP_MODES = ("ordered", "shared")
-_IMAGE_VERSION = 3
+_IMAGE_VERSION = 4
 #: image version -> what it did not have yet, at the end: schedules, voters, cluster settings
-_EMPTY_SINCE: dict[int, list[Any]] = {1: [[], [0, ()], {}], 2: [[0, ()], {}], 3: []}
+_EMPTY_SINCE: dict[int, list[Any]] = {1: [[], [0, ()], {}], 2: [[0, ()], {}], 3: [], 4: []}
 _log = logging.getLogger(__name__)
 
 
@@ -72,13 +61,9 @@ class ClusterState:
         self._version = 0
         #: Log index of the command being applied.
         self._index = 0
-        #: Invariant: above the id of every topic that ever was.
-        self._next_topic_id = 1
-        self._topics: dict[str, TopicInfo] = {}
-        #: Invariant: the sum of all topics' partitions.
-        self._partition_count = 0
-        #: Invariant: the topic of every key is in `_topics`.
-        self._groups: dict[tuple[str, str], GroupInfo] = {}
+        self._topics = Topics()
+        #: Invariant: the topic of each is in `_topics`.
+        self._groups = Groups()
         self._nodes = Nodes()
         #: As far as it is applied; `membership.py` has it as far as it is in the log.
         self._voters = Voters(0, ())
@@ -90,11 +75,12 @@ class ClusterState:
         self._appliers: dict[type, Callable[[Any], Result]] = {
             CreateTopic: self._create_topic,
             DeleteTopic: self._delete_topic,
-            PutGroup: self._put_group,
-            DeleteGroup: self._delete_group,
+            SetReplication: lambda c: self._topics.set_replication(c, self._nodes.racks()),
+            **dict.fromkeys(GROUP_COMMANDS, self._change_groups),
             **dict.fromkeys(NODE_COMMANDS, self._change_nodes),
             ChangeVoters: self._change_voters,
-            AlterPartitions: self._alter_partitions,
+            AlterPartitions: lambda c: self._topics.alter(c, self._index, self._nodes.may_hold),
+            PlanMoves: lambda c: self._topics.plan(c, self._nodes.may_hold),
             PutClusterSettings: self._put_settings,
             BumpEpochs: self._bump_epochs,
             Noop: lambda _: Result(Status.OK),
@@ -108,10 +94,10 @@ class ClusterState:
         if self._view is None:
             self._view = ClusterView(
                 version=self._version,
-                topics=MappingProxyType(dict(self._topics)),
-                groups=MappingProxyType(dict(self._groups)),
+                topics=self._topics.view,
+                groups=self._groups.view,
                 nodes=self._nodes.view,
-                next_topic_id=self._next_topic_id,
+                next_topic_id=self._topics.next_id,
                 schedules=self._schedules.view,
                 voters=self._voters.names,
                 voters_base=self._voters.index,
@@ -144,154 +130,64 @@ class ClusterState:
         assert index > self._version, (index, self._version)
         self._index = index
         self.clock_ms = max(self.clock_ms, request.ts_ms)
+        before = self._parts()
         result = self._dispatch(request.command)
+        if any(now is not then for now, then in zip(self._parts(), before, strict=True)):
+            self._version = index
+            self._view = None
         self._sessions.remember(request.client_id, request.seq, result)
         return result
+
+    def _parts(self) -> tuple[object, ...]:
+        """What the view shows; each part stays the same object until it changes."""
+        parts = (self._topics, self._groups, self._nodes, self._schedules)
+        return (*(part.view for part in parts), self._voters, self._settings)
 
     def _dispatch(self, command: Command) -> Result:
         return self._appliers.get(type(command), self._change_schedules)(command)
 
     def _create_topic(self, c: CreateTopic) -> Result:
-        problem = (
-            name_problem("topic", c.name)
-            or _partitions_problem(c.partitions)
-            or settings_problem(c.settings, TOPIC_SETTINGS)
-        )
-        if problem:
-            return Result(Status.INVALID, problem)
-        topic = self._topics.get(c.name)
-        if topic is not None:
-            return _existing_topic(topic, c)
-        if len(self._topics) >= limits.TOPICS_MAX:
-            return _limit("topics", limits.TOPICS_MAX)
-        if self._partition_count + c.partitions > limits.PARTITIONS_MAX:
-            return _limit("partitions in all topics", limits.PARTITIONS_MAX)
-        return self._add_topic(c)
-
-    def _add_topic(self, c: CreateTopic) -> Result:
-        topic_id = self._next_topic_id
-        self._next_topic_id += 1
-        self._partition_count += c.partitions
-        racks = self._nodes.racks()
-        copies = c.settings.get("replication", self._settings.get("replication", 1))
-        placed = tuple(place(topic_id, p, racks, copies) for p in range(c.partitions))
-        self._topics[c.name] = TopicInfo(
-            name=c.name,
-            id=topic_id,
-            settings=frozen(c.settings),
-            created_ms=self.clock_ms,
-            leaders=tuple(nodes[0] if nodes else NOBODY for nodes in placed),
-            epochs=(1,) * c.partitions,
-            replicas=placed,
-            isrs=placed,
-            versions=(self._index,) * c.partitions,
-        )
-        self._changed()
-        return Result(Status.OK, created=True, id=topic_id)
+        copies = self._settings.get("replication", 1)
+        return self._topics.create(c, self._index, self.clock_ms, self._nodes.racks(), copies)
 
     def _delete_topic(self, c: DeleteTopic) -> Result:
-        topic = self._topics.pop(c.name, None)
-        if topic is None:
-            return _missing_topic(c.name)
-        self._partition_count -= topic.partitions
-        for key in [key for key in self._groups if key[0] == c.name]:
-            del self._groups[key]
-        self._schedules.delete_of_topic(c.name)
-        self._changed()
-        return Result(Status.OK, id=topic.id)
+        result = self._topics.delete(c.name)
+        if result.ok:
+            self._groups.delete_of_topic(c.name)
+            self._schedules.delete_of_topic(c.name)
+        return result
 
-    def _put_group(self, c: PutGroup) -> Result:
-        problem = name_problem("group", c.group) or settings_problem(c.settings, GROUP_SETTINGS)
-        if problem is None and c.mode not in GROUP_MODES:
-            problem = f"group mode {quoted(c.mode)} must be one of {', '.join(GROUP_MODES)}"
-        if problem:
-            return Result(Status.INVALID, problem)
-        topic = self._topics.get(c.topic)
-        if topic is None:
-            return _missing_topic(c.topic)
-        group = self._groups.get((c.topic, c.group))
-        if group is None:
-            return self._add_group(c, topic.id)
-        if group.mode != c.mode:
-            detail = (
-                f"group {quoted(c.group)} exists with mode {group.mode}; delete it to change that"
-            )
-            return Result(Status.CONFLICT, detail, id=topic.id)
-        if group.settings != c.settings:
-            self._groups[c.topic, c.group] = replace(group, settings=frozen(c.settings))
-            self._changed()
-        return Result(Status.OK, id=topic.id)
-
-    def _add_group(self, c: PutGroup, topic_id: int) -> Result:
-        if len(self._groups) >= limits.GROUPS_MAX:
-            return _limit("groups", limits.GROUPS_MAX)
-        info = GroupInfo(c.topic, c.group, c.mode, frozen(c.settings), self.clock_ms)
-        self._groups[c.topic, c.group] = info
-        self._changed()
-        return Result(Status.OK, created=True, id=topic_id)
-
-    def _delete_group(self, c: DeleteGroup) -> Result:
-        if self._groups.pop((c.topic, c.group), None) is None:
-            detail = f"topic {quoted(c.topic)} has no group {quoted(c.group)}"
-            return Result(Status.NOT_FOUND, detail)
-        self._changed()
-        return Result(Status.OK, id=self._topics[c.topic].id)
+    def _change_groups(self, c: GroupCommand) -> Result:
+        return self._groups.apply(c, self._topics.get(c.topic), self._index, self.clock_ms)
 
     def _change_nodes(self, c: NodeCommand) -> Result:
         if isinstance(c, RemoveNode):
             use = self._use_of(c.node)
             if use:
                 return Result(Status.CONFLICT, f"node {quoted(c.node)} {use}")
-        before = self._nodes.view
+        before = self._nodes.view.get(c.node)
         result = self._nodes.apply(c)
-        if self._nodes.view is not before:
-            self._changed()
+        if result.ok and isinstance(c, RemoveNode):
+            self._topics.spare(c.node)
+        last = before.incarnation if before is not None else 0
+        # One that says it twice has not lived twice.
+        if result.ok and isinstance(c, BeginLife) and c.incarnation > last:
+            self._topics.vacate(c.node, self._index)
         return result
 
     def _use_of(self, node: str) -> str | None:
         """Why a node cannot be spared, or None."""
         if node in self._voters.names:
             return "votes; take its vote first"
-        for topic in self._topics.values():
-            if any(node in replicas for replicas in topic.replicas):
-                return f"holds partitions of topic {quoted(topic.name)}; move them first"
-        return None
+        topic = self._topics.held_by(node)
+        return f"holds partitions of topic {quoted(topic)}; move them first" if topic else None
 
     def _change_voters(self, c: ChangeVoters) -> Result:
         problem = change_problem(self._voters, c)
         if problem:
             return Result(Status.CONFLICT, problem)
         self._voters = Voters(self._index, c.voters)
-        self._changed()
         return Result(Status.OK)
-
-    def _alter_partitions(self, c: AlterPartitions) -> Result:
-        if not 1 <= len(c.changes) <= limits.PARTITION_CHANGES_MAX:
-            detail = f"{len(c.changes)} changes; there must be 1 to {limits.PARTITION_CHANGES_MAX}"
-            return Result(Status.INVALID, detail)
-        if len({(one.topic, one.partition) for one in c.changes}) < len(c.changes):
-            return Result(Status.INVALID, "a partition is named twice")
-        for one in c.changes:
-            refusal = self._partition_refusal(one)
-            if refusal is not None:
-                return refusal
-        for one in c.changes:
-            self._topics[one.topic] = with_partition(self._topics[one.topic], one, self._index)
-        self._changed()
-        return Result(Status.OK)
-
-    def _partition_refusal(self, one: PartitionChange) -> Result | None:
-        topic = self._topics.get(one.topic)
-        if topic is None:
-            return _missing_topic(one.topic)
-        where = f"partition {one.partition} of topic {quoted(one.topic)}"
-        if not 0 <= one.partition < topic.partitions:
-            return Result(Status.NOT_FOUND, f"there is no {where}")
-        version = topic.versions[one.partition]
-        if one.version != version:
-            return Result(Status.CONFLICT, f"{where} has version {version}, not {one.version}")
-        problem = partition_problem(topic, one, self._nodes.may_hold)
-        return Result(Status.INVALID, f"{where}: {problem}") if problem else None
 
     def _put_settings(self, c: PutClusterSettings) -> Result:
         problem = settings_problem(c.settings, CLUSTER_SETTINGS)
@@ -299,30 +195,18 @@ class ClusterState:
             return Result(Status.INVALID, problem)
         if c.settings != self._settings:
             self._settings = frozen(c.settings)
-            self._changed()
         return Result(Status.OK)
 
     def _bump_epochs(self, c: BumpEpochs) -> Result:
         if not self._nodes.may_hold(c.node):
             return Result(Status.NOT_FOUND, f"node {quoted(c.node)} is not registered")
-        for name, topic in self._topics.items():
-            self._topics[name] = led_anew(topic, c.node, self._index)
-            if self._topics[name] is not topic:
-                self._changed()
+        self._topics.bump_epochs(c.node, self._index)
         return Result(Status.OK)
 
     def _change_schedules(self, c: ScheduleCommand) -> Result:
-        if isinstance(c, PutSchedule) and c.topic not in self._topics:
-            return _missing_topic(c.topic)
-        before = self._schedules.view
-        result = self._schedules.apply(c, self._index)
-        if self._schedules.view is not before:
-            self._changed()
-        return result
-
-    def _changed(self) -> None:
-        self._version = self._index
-        self._view = None
+        if isinstance(c, PutSchedule) and self._topics.get(c.topic) is None:
+            return missing_topic(c.topic)
+        return self._schedules.apply(c, self._index)
 
     def to_plain(self) -> list[Any]:
         """The whole state as msgpack can carry it; laid out in FORMAT.md."""
@@ -330,13 +214,10 @@ class ClusterState:
             _IMAGE_VERSION,
             self.clock_ms,
             self._version,
-            self._next_topic_id,
+            self._topics.next_id,
             self._nodes.to_plain(),
-            [_plain_topic(topic) for topic in self._topics.values()],
-            [
-                [g.topic, g.group, g.mode, dict(g.settings), g.created_ms]
-                for g in self._groups.values()
-            ],
+            self._topics.to_plain(),
+            self._groups.to_plain(),
             self._sessions.to_plain(),
             self._schedules.to_plain(),
             [self._voters.index, self._voters.names],
@@ -349,65 +230,13 @@ class ClusterState:
         if version not in _EMPTY_SINCE:
             raise ValueError(f"state version {version}; this version reads 1 to {_IMAGE_VERSION}")
         rest += _EMPTY_SINCE[version]
-        self.clock_ms, self._version, self._next_topic_id, nodes, topics, groups, *rest = rest
+        self.clock_ms, self._version, next_id, nodes, topics, groups, *rest = rest
         sessions, schedules, (base, voters), cluster = rest
         self._nodes = Nodes.from_plain(nodes)
-        self._topics = {topic[0]: _topic_from_plain(topic) for topic in topics}
+        self._topics = Topics.from_plain(topics, next_id)
+        self._groups = Groups.from_plain(groups)
         self._voters = Voters(base, tuple(voters))
         self._settings = frozen(cluster)
-        self._groups = {
-            (topic, group): GroupInfo(topic, group, mode, frozen(s), ms)
-            for topic, group, mode, s, ms in groups
-        }
-        self._partition_count = sum(t.partitions for t in self._topics.values())
         self._sessions = Sessions.from_plain(sessions)
         self._schedules = Schedules.from_plain(schedules)
         self._view = None
-
-
-def _partitions_problem(partitions: int) -> str | None:
-    if 1 <= partitions <= limits.PARTITIONS_PER_TOPIC_MAX:
-        return None
-    return f"partitions={partitions} must be between 1 and {limits.PARTITIONS_PER_TOPIC_MAX}"
-
-
-def _existing_topic(topic: TopicInfo, asked: CreateTopic) -> Result:
-    if topic.partitions == asked.partitions and topic.settings == asked.settings:
-        return Result(Status.OK, id=topic.id)
-    detail = (
-        f"topic {quoted(topic.name)} exists with partitions={topic.partitions}, "
-        f"settings={dict(topic.settings)}; asked for partitions={asked.partitions}, "
-        f"settings={dict(sorted(asked.settings.items()))}"
-    )
-    return Result(Status.CONFLICT, detail, id=topic.id)
-
-
-def _plain_topic(t: TopicInfo) -> list[Any]:
-    columns = [t.leaders, t.epochs, t.replicas, t.isrs, t.versions]
-    return [t.name, t.id, dict(t.settings), t.created_ms, *columns]
-
-
-def _topic_from_plain(plain: list[Any]) -> TopicInfo:
-    name, topic_id, settings, created_ms, leaders, epochs, *columns = plain
-    # Up to image version 2 a partition was with its leader alone, and had no version.
-    alone = [[leader] if leader != NOBODY else [] for leader in leaders]
-    replicas, isrs, versions = columns or (alone, alone, [0] * len(leaders))
-    return TopicInfo(
-        name,
-        topic_id,
-        frozen(settings),
-        created_ms,
-        tuple(leaders),
-        tuple(epochs),
-        tuple(map(tuple, replicas)),
-        tuple(map(tuple, isrs)),
-        tuple(versions),
-    )
-
-
-def _missing_topic(name: str) -> Result:
-    return Result(Status.NOT_FOUND, f"there is no topic {quoted(name)}")
-
-
-def _limit(what: str, most: int) -> Result:
-    return Result(Status.LIMIT, f"at most {most:,} {what}; delete some first")

@@ -43,11 +43,26 @@ class TopicInfo:
     isrs: tuple[tuple[str, ...], ...]
     #: Log index of the command that last changed it: the precondition of the next change.
     versions: tuple[int, ...]
+    #: Where each shall go, () where it stays; no column at all if nothing moves.
+    #: Invariant: none equals the replicas.
+    targets: tuple[tuple[str, ...], ...] = ()
 
     @property
     def partitions(self) -> int:
         """How many it has, for life."""
         return len(self.leaders)
+
+    def target(self, partition: int) -> tuple[str, ...]:
+        """Who shall hold a partition, the preferred leader first; () if it stays."""
+        return self.targets[partition] if self.targets else ()
+
+    def leaving(self, partition: int) -> tuple[str, ...]:
+        """The replicas that its leader should let go: all that stay, or came, are in sync."""
+        target = self.target(partition)
+        if not target or not set(target) <= set(self.isrs[partition]):
+            return ()
+        stay = {self.leaders[partition], *target}
+        return tuple(node for node in self.replicas[partition] if node not in stay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,10 @@ class GroupInfo:
     mode: str
     settings: Settings
     created_ms: int
+    #: Log index of the command that last assigned its partitions, 0 if none did. It only grows.
+    generation: int = 0
+    #: By partition, which member reads it, "" for nobody; () if it was never assigned.
+    owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
