@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 from trio.testing import MockClock
@@ -26,12 +26,15 @@ from tests.support.seeded_trio import schedule_by
 SECRET: Final = b"the secret of the tests"
 START_MS: Final = 1_800_000_000_000
 
+Service: TypeAlias = Callable[[], Awaitable[None]]
+
 
 class Life:
     """One process of a node."""
 
-    def __init__(self, metadata: Metadata) -> None:
+    def __init__(self, metadata: Metadata, services: Sequence[Service] = ()) -> None:
         self.metadata = metadata
+        self.services = services
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
         self.ready = trio.Event()
@@ -43,6 +46,8 @@ class Life:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(self.metadata.run)
                     self.ready.set()
+                    for service in self.services:
+                        nursery.start_soon(service)
         except Exception as error:  # noqa: BLE001 - whatever ended the node, the test looks at it
             self.errors = list(_leaves(error))
         finally:
@@ -80,10 +85,10 @@ class Machine:
         assert self.life is None
         charter = read_charter(self.disk, "/d/charter")
         assert charter is not None
-        self.life = Life(await self._metadata(charter))
+        self.life = await self._life(charter)
         self.world.nursery.start_soon(self.life.run)
 
-    async def _metadata(self, charter: Charter) -> Metadata:
+    async def _life(self, charter: Charter) -> Life:
         world = self.world
         env = Environment(
             clock=Clock(WallClock(START_MS)), disk=self.disk, random=Random(world.random.random())
@@ -93,7 +98,14 @@ class Machine:
         peers = Peers(me, network, env.random)
         listeners = await network.listen(self.name, 1)
         cluster = Cluster(charter, peers, Calls(peers, env.random), listeners, world.options)
-        return Metadata(env, "/d", self.name, cluster)
+        metadata = Metadata(env, "/d", self.name, cluster)
+        return Life(metadata, self.services(env, cluster, metadata))
+
+    def services(
+        self, _env: Environment, _cluster: Cluster, _metadata: Metadata
+    ) -> Sequence[Service]:
+        """What else runs on the node, once its metadata is ready."""
+        return ()
 
     async def crash(self) -> None:
         """Cut the power; what was not synced is lost."""
@@ -117,18 +129,24 @@ class World:
     """All hosts, and their network."""
 
     def __init__(
-        self, nursery: trio.Nursery, names: Sequence[str], seed: int, options: Options | None
+        self,
+        nursery: trio.Nursery,
+        names: Sequence[str],
+        seed: int,
+        options: Options | None,
+        kind: type[Machine] = Machine,
     ) -> None:
         self.nursery = nursery
         self.random = Random(seed)
         self.options = options
+        self.kind = kind
         self.hosts = MemoryHosts()
         self.machines: dict[str, Machine] = {}
         for name in names:
             self.add(name).set_up([other for other in names if other != name])
 
     def add(self, name: str) -> Machine:
-        self.machines[name] = Machine(self, name)
+        self.machines[name] = self.kind(self, name)
         return self.machines[name]
 
     def __getitem__(self, name: str) -> Machine:
@@ -172,11 +190,12 @@ async def world(
     seed: int = 0,
     start: bool = True,
     options: Options | None = None,
+    kind: type[Machine] = Machine,
 ) -> AsyncIterator[World]:
     """A cluster of these voters, under virtual time: everything passes in moments."""
     schedule_by(seed)
     async with trio.open_nursery() as nursery:
-        one = World(nursery, names, seed, options)
+        one = World(nursery, names, seed, options, kind)
         if start:
             await one.start()
         yield one

@@ -45,7 +45,7 @@ class MemoryHosts:
 
 @final
 class Host:
-    """One host's network; implements PeerNetwork. A name is an address: "n1:1"."""
+    """One host's network; implements Network. A name is an address: "n1:1"."""
 
     def __init__(self, hosts: MemoryHosts, name: str) -> None:
         self._hosts = hosts
@@ -66,14 +66,14 @@ class Host:
         ours, theirs = stream_pair()
         try:
             listener = self._hosts.listeners[host]
-            await listener.queue.send(_Line(theirs, self._hosts, host, self._name))  # type: ignore[arg-type]
+            await listener.queue.send(Line(theirs, self._hosts, host, self._name))  # type: ignore[arg-type]
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise ConnectionRefusedError("nobody listens any more") from None
-        return _Line(ours, self._hosts, self._name, host)
+        return Line(ours, self._hosts, self._name, host)
 
 
 @final
-class _Line(trio.abc.HalfCloseableStream):
+class Line(trio.abc.HalfCloseableStream):
     """One end of a connection, over cables that can be cut."""
 
     def __init__(

@@ -82,6 +82,26 @@ async def test_a_lost_peer_fails_what_waits_for_it(autojump_clock: MockClock) ->
                 await trio.sleep(0.1)
 
 
+async def test_an_answer_that_was_lost_on_its_way_back_fails_its_question(
+    autojump_clock: MockClock,
+) -> None:
+    """The way there held all the time: only the connection for answers is another one now."""
+    async with _two(autojump_clock) as (a, _, _), trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(CallFailed):
+                await a.ask("b", "never", b"")
+
+        nursery.start_soon(ask)
+        await trio.sleep(0.1)
+        a._peers._listener.drop("b")
+        with trio.fail_after(2):
+            while a._waiting:  # noqa: ASYNC110 - nothing says so but this
+                await trio.sleep(0.01)
+        assert a._peers.is_up("b")
+        assert await a.ask("b", "echo", b"!") == b"a!"
+
+
 async def test_a_peer_may_have_only_so_many_questions_open(autojump_clock: MockClock) -> None:
     """The next one fails, and the others are still being answered."""
     async with _two(autojump_clock) as (a, b, _), trio.open_nursery() as nursery:

@@ -61,6 +61,8 @@ class Calls:
         self._nursery: trio.Nursery | None = None
         peers.handle(Channel.CALLS, self._receive)
         peers.watch(lambda _: None, self._lost)
+        # An answer may have been lost with the connection that was, or for want of one.
+        peers.watch_hearing(self._lost)
 
     def serve(self, name: str, method: Method) -> None:
         """Answer questions of this name with what `method(peer, body)` returns."""
@@ -70,7 +72,7 @@ class Calls:
         """What a peer's method returned.
 
         Raises:
-            CallFailed: the peer cannot be reached, or did not answer before it was lost.
+            CallFailed: the peer cannot be reached, or did not answer before a connection was lost.
         """
         self._last += 1
         number, reply = self._last, Reply[_Answer | None]()
@@ -96,7 +98,7 @@ class Calls:
     def _receive(self, peer: str, body: bytes) -> None:
         try:
             message = _DECODER.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise BadFrame(f"no question and no answer: {error}") from None
         if isinstance(message, _Question):
             self._accept(peer, message)
@@ -129,7 +131,7 @@ class Calls:
             reply.set(answer)
 
     def _lost(self, peer: str) -> None:
-        """Whoever waits for a peer that was lost need not wait for the deadline."""
+        """Whoever waits for what was lost on the way, there or back, need not wait for the deadline."""
         for number in [n for n, (asked, _) in self._waiting.items() if asked == peer]:
             _, reply = self._waiting.pop(number)
             reply.set(None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -20,8 +20,8 @@ _UNKNOWN: Final = "unknown"
 
 
 class _Told(msgspec.Struct, frozen=True, array_like=True):
-    #: A result's four fields; empty if there is none.
-    result: list[Any]
+    #: A result's four fields, if there is one.
+    result: tuple[str, str, bool, int] | None
     #: Otherwise, why not, and what that means.
     meaning: str
     text: str
@@ -36,13 +36,14 @@ def pack(outcome: Outcome, applied_index: int) -> bytes:
     """The answer's bytes."""
     match outcome:
         case Result():
-            told = _Told(outcome.to_plain(), "", "", applied_index)
+            fields = (outcome.status.value, outcome.detail, outcome.created, outcome.id)
+            told = _Told(fields, "", "", applied_index)
         case NotLeadingError():
-            told = _Told([], _NOT_LEADING, str(outcome), applied_index)
+            told = _Told(None, _NOT_LEADING, str(outcome), applied_index)
         case RefusedError():
-            told = _Told([], _REFUSED, str(outcome), applied_index)
+            told = _Told(None, _REFUSED, str(outcome), applied_index)
         case _:
-            told = _Told([], _UNKNOWN, str(outcome), applied_index)
+            told = _Told(None, _UNKNOWN, str(outcome), applied_index)
     return msgspec.msgpack.encode(told)
 
 
@@ -50,10 +51,9 @@ def unpack(body: bytes) -> tuple[Outcome, int]:
     """Inverse of `pack`; what cannot be read is an unknown outcome."""
     try:
         told = _DECODER.decode(body)
-        if told.result:
-            status, detail, created, subject = told.result
-            return Result.from_plain((status, detail, created, subject)), told.applied_index
-    except (msgspec.MsgspecError, ValueError) as error:
+        if told.result is not None:
+            return Result.from_plain(told.result), told.applied_index
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return OutcomeUnknownError(f"the leader's answer cannot be read: {error}"), 0
     if told.meaning == _NOT_LEADING:
         return NotLeadingError(told.text), told.applied_index

@@ -26,6 +26,8 @@ from chronosdb.node.peers.frames import BadFrame
 PROTOCOL: Final = "chronosdb-peer/1"
 NONCE_BYTES: Final = 32
 _PROOF_BYTES: Final = 32
+#: Of a reason that is sent: in any script, it fits a frame together with the rest.
+_REASON_CHARACTERS_MAX: Final = 200
 
 _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=249)]
 _Id: TypeAlias = Annotated[str, Meta(max_length=64)]
@@ -234,9 +236,10 @@ class Answering:
         return None
 
     def _verdict(self, refusal: str, text: str) -> bytes:
-        said = f"{refusal}:{text}".encode()
+        reason = text[:_REASON_CHARACTERS_MAX]
+        said = f"{refusal}:{reason}".encode()
         mac = _mac(self._me.secret, "acceptor", self._transcript + said)
-        return msgspec.msgpack.encode(Verdict(refusal, text, mac))
+        return msgspec.msgpack.encode(Verdict(refusal, reason, mac))
 
 
 _T = TypeVar("_T")
@@ -249,12 +252,12 @@ _VERDICT: msgspec.msgpack.Decoder[Verdict | Sorry] = msgspec.msgpack.Decoder(Ver
 def _decoded(frame: bytes, decoder: msgspec.msgpack.Decoder[_T]) -> _T:
     try:
         return decoder.decode(frame)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadFrame(f"no handshake: {error}") from None
 
 
 def _sorry(refusal: Refusal, text: str) -> Refused:
-    answer = msgspec.msgpack.encode(Sorry(refusal, text[:256]))
+    answer = msgspec.msgpack.encode(Sorry(refusal, text[:_REASON_CHARACTERS_MAX]))
     return Refused(refusal, text, answer=answer)
 
 

@@ -13,9 +13,10 @@ from typing import Final
 
 import trio
 
+from chronosdb.node.environment import Network
 from chronosdb.node.peers.frames import BadFrame, Channel, FrameReader, Opener, Sealer, framed
 from chronosdb.node.peers.handshake import Dialling, Judge, Keys, Refused, Self
-from chronosdb.node.peers.network import PeerNetwork, split_address
+from chronosdb.node.peers.network import split_address
 from chronosdb.node.peers.outbox import Outbox
 from chronosdb.node.peers.streams import nonce, read_frame
 
@@ -39,7 +40,7 @@ class LinkOwner:
 
     me: Self
     judge: Judge
-    network: PeerNetwork
+    network: Network
     random: Callable[[], float]
     random_bytes: Callable[[int], bytes]
     on_up: Callable[[str], None]

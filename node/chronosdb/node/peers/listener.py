@@ -1,14 +1,16 @@
 """What other nodes say to this one: connections that they dialled.
 
 Until it has proved who it is, a connection costs a task, a kilobyte and a few seconds at most, and
-there are only so many. After that, frames go to the handler of their channel, in order, and from
-the newest connection of each peer only.
+there are only so many: the oldest has to go when one more comes, for a peer needs no time to prove
+itself. After that, frames go to the handler of their channel, in order, and from the newest
+connection of each peer only.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -40,6 +42,8 @@ class ListenerOwner:
     random_bytes: Callable[[int], bytes]
     #: The handler of each channel.
     handlers: dict[int, Handler]
+    #: Is told of each peer that begins to speak on a new connection, before anything it says.
+    on_heard: Callable[[str], None]
 
 
 class Listener:
@@ -47,7 +51,8 @@ class Listener:
 
     def __init__(self, owner: ListenerOwner) -> None:
         self._owner = owner
-        self._strangers = 0
+        #: Connections that have not proved who they are, oldest first.
+        self._strangers: dict[trio.CancelScope, None] = {}
         #: The newest connection of each peer. Invariant: no other delivers.
         self._current: dict[str, trio.CancelScope] = {}
 
@@ -68,10 +73,7 @@ class Listener:
 
     async def _accept(self, stream: trio.abc.HalfCloseableStream) -> None:
         try:
-            if self._strangers < _STRANGERS_MAX:
-                await self._welcome(stream)
-            else:
-                logger.warning("refused a connection: %d others are not proven", _STRANGERS_MAX)
+            await self._welcome(stream)
         except (BadFrame, trio.BrokenResourceError, trio.TooSlowError) as error:
             logger.info("closed a peer's connection: %s", error or type(error).__name__)
         finally:
@@ -80,16 +82,29 @@ class Listener:
     async def _welcome(self, stream: trio.abc.Stream) -> None:
         reader = FrameReader()
         answering = Answering(self._owner.me, self._owner.judge, nonce(self._owner.random_bytes))
-        self._strangers += 1
+        keys = None
         try:
-            with trio.fail_after(_HANDSHAKE_S):
+            with self._stranger(), trio.fail_after(_HANDSHAKE_S):
                 keys = await _shake_hands(stream, reader, answering)
         except Refused as refused:
             logger.warning("refused peer %s: %s", answering.peer or "unknown", refused)
-            return
-        finally:
-            self._strangers -= 1
-        await self._hear(answering.peer, stream, reader, keys)
+        if keys is not None:
+            await self._hear(answering.peer, stream, reader, keys)
+
+    @contextmanager
+    def _stranger(self) -> Iterator[None]:
+        """One more of those that nobody knows yet; ends early if it has to make room."""
+        if len(self._strangers) >= _STRANGERS_MAX:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.cancel()
+            logger.warning("closed a connection: %d others are not proven", _STRANGERS_MAX)
+        with trio.CancelScope() as scope:
+            self._strangers[scope] = None
+            try:
+                yield
+            finally:
+                self._strangers.pop(scope, None)
 
     async def _hear(
         self, peer: str, stream: trio.abc.Stream, reader: FrameReader, keys: Keys
@@ -98,6 +113,7 @@ class Listener:
         self.drop(peer)
         with trio.CancelScope() as scope:
             self._current[peer] = scope
+            self._owner.on_heard(peer)
             try:
                 await self._read(peer, stream, reader, keys)
             finally:

@@ -1,20 +1,6 @@
-"""The network as peers use it: a node also dials. The real one is `environment.TcpNetwork`."""
+"""Where a peer is."""
 
 from __future__ import annotations
-
-from typing import Protocol
-
-import trio
-
-from chronosdb.node.environment import Network
-
-
-class PeerNetwork(Network, Protocol):
-    """Listens and dials."""
-
-    async def open_stream(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
-        """Raises OSError when nobody answers there."""
-        ...
 
 
 def split_address(address: str) -> tuple[str, int]:

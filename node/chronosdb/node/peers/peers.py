@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 
 import trio
 
+from chronosdb.node.environment import Network
 from chronosdb.node.peers.chance import Chance
 from chronosdb.node.peers.handshake import Refusal, Refused, Self
 from chronosdb.node.peers.link import Link, LinkOwner
 from chronosdb.node.peers.listener import Handler, Listener, ListenerOwner, Listeners
-from chronosdb.node.peers.network import PeerNetwork
 from chronosdb.node.peers.roster import Member, Roster
 
 logger = logging.getLogger(__name__)
@@ -24,14 +24,17 @@ class Expelled(Exception):
 class Peers:
     """The node's side of the cluster's connections."""
 
-    def __init__(self, me: Self, network: PeerNetwork, random: Chance) -> None:
+    def __init__(self, me: Self, network: Network, random: Chance) -> None:
         self._roster = Roster({})
         self._links: dict[str, tuple[Link, trio.CancelScope]] = {}
         self._nursery: trio.Nursery | None = None
         self._handlers: dict[int, Handler] = {}
         self._watchers: list[tuple[Callable[[str], None], Callable[[str], None]]] = []
+        self._listeners: list[Callable[[str], None]] = []
         self._expelled: Expelled | None = None
-        self._listener = Listener(ListenerOwner(me, self._roster, random.randbytes, self._handlers))
+        self._listener = Listener(
+            ListenerOwner(me, self._roster, random.randbytes, self._handlers, self._heard)
+        )
         self._owner = LinkOwner(
             me,
             self._roster,
@@ -58,6 +61,10 @@ class Peers:
         """Hear of each peer that can be reached from now on, and that cannot."""
         self._watchers.append((on_up, on_down))
 
+    def watch_hearing(self, on_heard: Callable[[str], None]) -> None:
+        """Hear of each peer whose words come in on a new connection: what was on the old one is lost."""
+        self._listeners.append(on_heard)
+
     def know(self, members: Mapping[str, Member]) -> None:
         """From now on these are the other nodes. Who is not among them, or was removed, is cut off."""
         assert self._me.node_id not in members, members
@@ -69,7 +76,7 @@ class Peers:
             self._links.pop(name)[1].cancel()
         for name in [name for name in self._listener.heard if self._unwanted(name)]:
             self._listener.drop(name)
-        for name in wanted.keys() - self._links.keys():
+        for name in [name for name in wanted if name not in self._links]:
             self._links[name] = Link(self._owner, name, wanted[name]), trio.CancelScope()
             self._start(name)
 
@@ -111,6 +118,10 @@ class Peers:
     def _down(self, peer: str) -> None:
         for _, on_down in self._watchers:
             on_down(peer)
+
+    def _heard(self, peer: str) -> None:
+        for on_heard in self._listeners:
+            on_heard(peer)
 
     def _refused(self, peer: str, refused: Refused) -> None:
         """A proven refusal for good ends this node; anything else may be a mistake, or a lie."""

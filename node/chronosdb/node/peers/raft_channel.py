@@ -33,5 +33,5 @@ class RaftChannel:
     def _receive(self, peer: str, body: bytes) -> None:
         try:
             self._deliver(peer, _DECODER.decode(body))
-        except (msgspec.MsgspecError, UnicodeDecodeError, BadMessageError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadMessageError) as error:
             raise BadFrame(f"no Raft message: {error}") from None
