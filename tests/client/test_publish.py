@@ -116,6 +116,8 @@ async def test_an_expiry_is_a_time_or_counts_from_the_due_time(
         ({"payload": "text"}, InvalidArgument),
         ({"payload": bytes(4 * 2**20 + 1)}, InvalidArgument),
         ({"topic": "a/b"}, InvalidArgument),
+        ({"acks": "most"}, InvalidArgument),
+        ({"acks": 1}, InvalidArgument),
     ],
 )
 @both_backends
@@ -126,6 +128,21 @@ async def test_bad_arguments_are_refused_before_anything_is_sent(
         with pytest.raises(error):
             await db.publish(**{"topic": "orders", "payload": b"", **arguments})
         assert not node.got(m.Publish)
+
+
+@pytest.mark.parametrize(
+    ("acks", "number"), [(None, None), ("leader", 0), ("quorum", 1), ("all", 2)]
+)
+@both_backends
+async def test_a_publish_says_whose_disks_its_events_are_to_be_on(
+    acks: str | None, number: int | None
+) -> None:
+    async with node_and_client() as (node, db):
+        await db.publish("orders", b"", acks=acks)
+        await db.publish_many("orders", [Event(payload=b"")], acks=acks)
+        async with db.publisher("orders", acks=acks) as publisher:
+            await publisher.send(b"")
+        assert [message.acks for message in node.got(m.Publish)] == [number] * 3
 
 
 @both_backends

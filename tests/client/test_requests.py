@@ -31,8 +31,10 @@ async def test_topics_are_created_listed_and_shown() -> None:
     async with running_node() as node, client_of(node) as db:
         created = await db.create_topic("b", partitions=2, retention_ms=5)
         assert (created.name, created.partitions, created.settings) == ("b", 2, {"retention_ms": 5})
+        safe = await db.create_topic("c", replication=3, min_insync=2, acks="quorum")
+        assert safe.settings == {"replication": 3, "min_insync": 2, "acks": 1}
         await db.create_topic("a")
-        assert [topic.name for topic in await db.topics()] == ["a", "b"]
+        assert [topic.name for topic in await db.topics()] == ["a", "b", "c"]
         assert await db.topic("b") == created
 
 
@@ -58,6 +60,9 @@ async def test_bad_topic_arguments_are_refused_before_anything_is_sent() -> None
         for attempt in (
             db.create_topic("a b"),
             db.create_topic("a", partitions=0),
+            db.create_topic("a", replication=0),
+            db.create_topic("a", min_insync=8),
+            db.create_topic("a", acks="most"),
             db.create_topic("a", retention_ms="5"),  # type: ignore[arg-type]
             db.topic(""),
         ):
@@ -210,7 +215,7 @@ async def test_requests_in_flight_are_bounded() -> None:
     async with node_and_client() as (node, db):
         node.script(m.Ping, *[stays_silent] * 20)
         with patch("chronosdb.client.connection.MAX_IN_FLIGHT", 20):
-            connection = await db._link.connection()
+            connection = await db._cluster.node("")
             for _ in range(20):
                 connection.ask(m.Ping)
             with pytest.raises(Overloaded, match="20 requests wait for an answer"):

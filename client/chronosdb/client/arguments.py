@@ -14,12 +14,15 @@ from chronosdb.wire.limits import (
     MAX_CREDITS,
     MAX_NAME_CHARS,
     MAX_PARTITIONS_PER_TOPIC,
+    MAX_REPLICATION,
     MAX_TIME_MS,
     NAME_PATTERN,
 )
 
 MODES: Final = ("ordered", "shared")
 STARTS: Final = ("earliest", "latest")
+#: Whose disks an event is to be on before its publish returns, in the order of their numbers.
+ACKS: Final = ("leader", "quorum", "all")
 _NAME: Final = re.compile(NAME_PATTERN)
 
 
@@ -70,6 +73,35 @@ def check_settings(settings: Mapping[str, object], retention: object = None) -> 
             raise TypeError("give retention (seconds) or retention_ms, not both")
         settings = {**settings, "retention_ms": span_ms("retention", retention, MAX_TIME_MS)}
     return {name: check_count(name, value, -(2**63), 2**63 - 1) for name, value in settings.items()}
+
+
+def check_acks(acks: object) -> int | None:
+    """Whose disks an event is to be on, as the protocol says it; None: as the topic says.
+
+    Raises:
+        InvalidArgument: no such word.
+    """
+    if acks is None:
+        return None
+    if acks not in ACKS:
+        raise InvalidArgument(f"acks must be 'leader', 'quorum' or 'all', not {_shown(acks)}")
+    return ACKS.index(str(acks))
+
+
+def check_safety(replication: object, min_insync: object, acks: object) -> dict[str, int]:
+    """The settings that say how safe a topic's events are; those that are None are left out.
+
+    Raises:
+        InvalidArgument: a value that is not allowed.
+    """
+    counts = {"replication": replication, "min_insync": min_insync}
+    settings = {
+        name: check_count(name, value, 1, MAX_REPLICATION)
+        for name, value in counts.items()
+        if value is not None
+    }
+    number = check_acks(acks)
+    return settings if number is None else {**settings, "acks": number}
 
 
 def check_mode(mode: object) -> str:

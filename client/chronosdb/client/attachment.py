@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chronosdb.client.connection import Connection, Sink
+from chronosdb.client.credits import Line
 from chronosdb.client.reply import Reply
 from chronosdb.client.runs import Run, encode_runs, merged
 from chronosdb.wire import messages as m
@@ -26,13 +27,17 @@ class Terms:
     group: str
     mode: str
     start: str | int
+    #: The name under which the nodes know that they have the same member; "" where there is one node.
+    member: str
 
 
 class Attachment:
     """A subscription as one connection knows it, under the number `subscription`."""
 
-    def __init__(self, connection: Connection, subscription: int) -> None:
+    def __init__(self, connection: Connection, subscription: int, line: Line) -> None:
         self.connection = connection
+        #: Where its deliveries are counted.
+        self.line = line
         self._subscription = subscription
         #: By partition, the Ack that is queued and not yet made: its runs and its answer.
         self._gathering: dict[int, tuple[list[Run], Reply]] = {}
@@ -51,6 +56,7 @@ class Attachment:
                 terms.mode,
                 terms.start,
                 credits_,
+                terms.member,
             )
         )
 
@@ -64,6 +70,10 @@ class Attachment:
         if not self._granting:
             self.connection.tell(self._make_credit)
         self._granting += count
+
+    def recall(self, count: int) -> Reply:
+        """Ask the node to return up to `count` credits that it has not spent."""
+        return self.connection.ask(lambda request: m.Recall(request, self._subscription, count))
 
     def ack(self, partition: int, runs: list[Run]) -> list[Reply]:
         """Settle `runs`; they are when every reply is there."""

@@ -12,21 +12,23 @@ import anyio
 from anyio.abc import TaskGroup
 
 from chronosdb.client.arguments import (
+    check_acks,
     check_count,
     check_credits,
     check_mode,
     check_name,
     check_partitions,
+    check_safety,
     check_settings,
     check_start,
     due_time,
 )
 from chronosdb.client.attachment import Terms
 from chronosdb.client.buffered import BufferedPublisher, check_linger
+from chronosdb.client.cluster import Cluster
 from chronosdb.client.groups import Administration
 from chronosdb.client.ids import IdMaker
 from chronosdb.client.inbox import Inbox
-from chronosdb.client.link import Link
 from chronosdb.client.lookup import find_event
 from chronosdb.client.membership import Membership
 from chronosdb.client.new_event import new_event
@@ -61,11 +63,11 @@ class Client(Administration):
     its own docstring says.
     """
 
-    def __init__(self, link: Link, tasks: TaskGroup, seams: Seams) -> None:
-        self._link = link
+    def __init__(self, cluster: Cluster, tasks: TaskGroup, seams: Seams) -> None:
+        self._cluster = cluster
         self._tasks = tasks
         self._seams = seams
-        self._topics = Topics(link)
+        self._topics = Topics(cluster)
         self._ids = IdMaker(seams)
         self._subscriptions = count(1)
         self._streams = count(1)
@@ -73,18 +75,27 @@ class Client(Administration):
     async def ping(self) -> float:
         """The time a request takes to the node and back, in milliseconds."""
         started_s = anyio.current_time()
-        await self._link.call(m.Ping, m.Pong)
+        await self._cluster.call(m.Ping, m.Pong)
         return (anyio.current_time() - started_s) * 1000
 
     # ---- topics ------------------------------------------------------------------------------
 
     async def create_topic(
-        self, name: str, partitions: int = 1, *, retention: float | None = None, **settings: int
+        self,
+        name: str,
+        partitions: int = 1,
+        *,
+        replication: int | None = None,
+        min_insync: int | None = None,
+        acks: str | None = None,
+        retention: float | None = None,
+        **settings: int,
     ) -> TopicInfo:
         """Create a topic; fine if it exists with these partitions and settings.
 
-        What is older than `retention` seconds, and done with, is deleted; the other settings are in
-        docs/clients.md.
+        Each partition has `replication` copies, at least `min_insync` of them in sync, and an event
+        is stored when it is on the disks that `acks` names; see `publish`. What is older than
+        `retention` seconds, and done with, is deleted; the other settings are in docs/clients.md.
 
         Raises:
             Conflict: it exists with others.
@@ -92,16 +103,17 @@ class Client(Administration):
         """
         check_name("topic", name)
         check_partitions(partitions)
-        checked = check_settings(settings, retention)
-        reply = await self._link.call(
+        safety = check_safety(replication, min_insync, acks)
+        checked = {**check_settings(settings, retention), **safety}
+        reply = await self._cluster.call(
             lambda request: m.CreateTopic(request, name, partitions, checked), m.TopicReply
         )
-        self._topics.learn(reply.topic)
+        self._topics.learn(reply)
         return reply.topic
 
     async def topics(self) -> list[TopicInfo]:
         """All topics, by name."""
-        return (await self._link.call(m.ListTopics, m.TopicsReply)).topics
+        return (await self._cluster.call(m.ListTopics, m.TopicsReply)).topics
 
     async def topic(self, name: str) -> TopicInfo:
         """One topic.
@@ -125,10 +137,12 @@ class Client(Administration):
         after: float | None = None,
         expires_at: dt.datetime | int | None = None,
         expires_after: float | None = None,
+        acks: str | None = None,
     ) -> PublishResult:
         """Store one event, due `at` a time (aware datetime or epoch ms), `after` so many seconds, or now.
 
-        When this returns the event is on disk. An event with a `message_id` that the topic already
+        When this returns the event is on disk: the leader's (`acks` "leader"), those of a "quorum" of
+        the copies in sync, or of "all" of them; without the word, as the topic says. An event with a `message_id` that the topic already
         has is not stored again. From `expires_at` on, or `expires_after` so many seconds from when it
         is due, it is not delivered any more: no first attempt is made, and no further one.
 
@@ -149,10 +163,12 @@ class Client(Administration):
             expires_after=expires_after,
             now_ms=self._seams.now_ms,
         )
-        [result] = await self.publish_many(topic, (event,))
+        [result] = await self.publish_many(topic, (event,), acks=acks)
         return result
 
-    async def publish_many(self, topic: str, events: Iterable[Event]) -> list[PublishResult]:
+    async def publish_many(
+        self, topic: str, events: Iterable[Event], *, acks: str | None = None
+    ) -> list[PublishResult]:
         """Store many events; one result each, in order.
 
         They travel in frames of up to 1 MiB per partition. A frame is stored whole or not at all;
@@ -162,9 +178,12 @@ class Client(Administration):
             as `publish`.
         """
         check_name("topic", topic)
+        disks = check_acks(acks)
         partitions = await self._topics.partitions(topic)
         try:
-            return await publish_events(self._link, topic, partitions, list(events), self._ids)
+            return await publish_events(
+                self._cluster, topic, partitions, list(events), self._ids, acks=disks
+            )
         except NotFound:
             self._topics.forget(topic)
             raise
@@ -177,6 +196,7 @@ class Client(Administration):
         linger: float = 0.005,
         max_batch: int = 1000,
         max_buffered: int = 10_000,
+        acks: str | None = None,
     ) -> AsyncIterator[BufferedPublisher]:
         """A publisher for single events that makes batches of them.
 
@@ -189,8 +209,9 @@ class Client(Administration):
             InvalidArgument: a value that is not allowed.
         """
         check_name("topic", topic)
+        check_acks(acks)
         publisher = BufferedPublisher(
-            partial(self.publish_many, topic),
+            partial(self.publish_many, topic, acks=acks),
             self._tasks,
             self._seams,
             linger=check_linger(linger),
@@ -216,7 +237,7 @@ class Client(Administration):
         raw_id = check_message_id(message_id)
         checked_key = None if key is None else check_key(key)
         partitions = await self._topics.partitions(topic)
-        return await find_event(self._link, topic, partitions, raw_id, checked_key)
+        return await find_event(self._cluster, topic, partitions, raw_id, checked_key)
 
     # ---- pending events ----------------------------------------------------------------------
 
@@ -239,7 +260,7 @@ class Client(Administration):
         """
         wanted = self._wanted(topic, start, end, key)
         partitions = await self._topics.partitions(topic)
-        async for event in list_pending(self._link, wanted, partitions):
+        async for event in list_pending(self._cluster, wanted, partitions):
             yield event
 
     async def count_pending(
@@ -256,7 +277,7 @@ class Client(Administration):
             as `pending`.
         """
         wanted = self._wanted(topic, start, end, key)
-        return await count_pending(self._link, wanted, await self._topics.partitions(topic))
+        return await count_pending(self._cluster, wanted, await self._topics.partitions(topic))
 
     async def cancel(
         self, topic: str, message_id: str, *, key: bytes | None = None
@@ -308,7 +329,7 @@ class Client(Administration):
         """
         wanted = self._wanted(topic, start, end, key)
         partitions = await self._topics.partitions(topic)
-        return await cancel_where(self._link, wanted, partitions, dry_run=dry_run)
+        return await cancel_where(self._cluster, wanted, partitions, dry_run=dry_run)
 
     def _wanted(
         self,
@@ -331,7 +352,9 @@ class Client(Administration):
         raw_id = check_message_id(message_id)
         checked_key = None if key is None else check_key(key)
         partitions = await self._topics.partitions(topic)
-        return await change_event(self._link, topic, partitions, raw_id, checked_key, due_ms=due_ms)
+        return await change_event(
+            self._cluster, topic, partitions, raw_id, checked_key, due_ms=due_ms
+        )
 
     # ---- replay ------------------------------------------------------------------------------
 
@@ -366,7 +389,7 @@ class Client(Administration):
         """
         terms = replay_terms(topic, by=by, start=start, end=end, key=key, partition=partition)
         return Replay(
-            self._link,
+            self._cluster,
             self._topics,
             lambda: next(self._streams),
             terms,
@@ -403,12 +426,13 @@ class Client(Administration):
             check_name("group", group),
             check_mode(mode),
             check_start(start),
+            self._seams.random_bytes(16).hex() if self._cluster.clustered else "",
         )
         inbox = Inbox(check_credits(credits))
-        membership = Membership(self._link, next(self._subscriptions), terms, inbox)
+        membership = Membership(self._cluster, lambda: next(self._subscriptions), terms, inbox)
         self._tasks.start_soon(membership.keep)
         try:
             await membership.joined()
-            yield Subscription(membership, inbox, self._link.retry)
+            yield Subscription(membership, inbox)
         finally:
             await membership.leave()

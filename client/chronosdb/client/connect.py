@@ -13,9 +13,11 @@ from chronosdb.client.arguments import check_text, check_timeout
 from chronosdb.client.background import background_tasks
 from chronosdb.client.backoff import Backoff
 from chronosdb.client.client import Client
+from chronosdb.client.cluster import Cluster
 from chronosdb.client.connection import Connection
+from chronosdb.client.contacts import Contacts
 from chronosdb.client.dialer import Dialer
-from chronosdb.client.link import Link
+from chronosdb.client.nodes import Nodes
 from chronosdb.client.retry import Retry
 from chronosdb.client.seams import Seams, StreamFactory, open_tcp
 from chronosdb.wire import messages as m
@@ -35,9 +37,10 @@ async def connect(
     stream_factory: StreamFactory = open_tcp,
     seams: Seams | None = None,
 ) -> AsyncIterator[Client]:
-    """A client of the node at `addresses`: "host:9000"; of several, with commas, the first that answers.
+    """A client of the node or cluster at `addresses`: "host:9000", or several with commas.
 
-    The first connection is tried once, so that a wrong address fails at once; a connection that is
+    The first that answers is used; of a cluster the client learns the other nodes from it, so any of
+    them will do. The first connection is tried once, so that a wrong address fails at once; what is
     lost later is renewed for as long as the client is open. `timeout` is the deadline of each
     request in seconds, over all its attempts. `client_name` shows in the node's log.
     `stream_factory` and `seams` replace network, clock and randomness, in tests.
@@ -56,14 +59,15 @@ async def connect(
         check_text("client_name", client_name or CLIENT_NAME, MAX_CLIENT_NAME_CHARS),
         None if token is None else check_text("token", token, MAX_TOKEN_CHARS),
     )
-    dialer = Dialer(parse_addresses(addresses), hello, stream_factory, seams)
-    link = Link(dialer, retry, await _first_connection(dialer, retry))
+    dialer = Dialer(Contacts(parse_addresses(addresses)), hello, stream_factory, seams)
+    connection = await _first_connection(dialer, retry)
     async with background_tasks() as tasks:
-        tasks.start_soon(link.run)
+        nodes = Nodes(dialer, retry, connection, tasks)
+        tasks.start_soon(nodes.run)
         try:
-            yield Client(link, tasks, seams)
+            yield Client(Cluster(nodes, retry, tasks), tasks, seams)
         finally:
-            await link.close()
+            await nodes.close()
 
 
 async def _first_connection(dialer: Dialer, retry: Retry) -> Connection:

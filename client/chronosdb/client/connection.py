@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import anyio
 from anyio.abc import ByteStream
 
+from chronosdb.client.addresses import Address
 from chronosdb.client.errors import client_closed, stream_errors, to_error, to_failed
 from chronosdb.client.outbox import Outbox
 from chronosdb.client.reply import Reply
@@ -36,6 +37,9 @@ MAX_IN_FLIGHT: Final = 65_536
 QUIET_S: Final = 10.0
 #: … and give the connection up after this long without a byte from the node.
 DEAD_S: Final = 30.0
+#: The same where other nodes can take over, well within the usual deadline of a request.
+CLUSTER_QUIET_S: Final = 3.0
+CLUSTER_DEAD_S: Final = 7.0
 #: How long closing may wait for the last frames to be written.
 FLUSH_S: Final = 0.5
 
@@ -58,7 +62,11 @@ class Connection:
         self, stream: ByteStream, session: Session, welcome: m.Welcome, now_ms: Callable[[], int]
     ) -> None:
         self.welcome = welcome
+        #: Where it was dialled; None: by a test.
+        self.dialled: Address | None = None
         self.lost = anyio.Event()
+        #: Is told of a topic whose leaders have changed.
+        self.on_leaders_changed: Callable[[str], None] = _ignore
         self._stream = stream
         self._session = session
         self._now_ms = now_ms
@@ -72,6 +80,22 @@ class Connection:
         #: Why the connection is lost. Invariant: set once, together with `lost`.
         self._loss: ConnectionLost | None = None
         self._received_s = self._sent_s = anyio.current_time()
+        #: The last question for a sign of life.
+        self._probe: Reply | None = None
+        alone = not welcome.address
+        self._quiet_s = QUIET_S if alone else CLUSTER_QUIET_S
+        self._dead_s = DEAD_S if alone else CLUSTER_DEAD_S
+
+    @property
+    def heard_s(self) -> float:
+        """When the last byte came, on the event loop's clock."""
+        return self._received_s
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer, or for deliveries."""
+        probing = self._probe is not None and not self._probe.resolved
+        return bool(len(self._pending) > probing or self._sinks or self._replays)
 
     # ---- state: synchronous, called by anyone ------------------------------------------------
 
@@ -176,15 +200,23 @@ class Connection:
             self._lose(client_closed())
             await anyio.aclose_forcefully(self._stream)
 
-    async def close(self) -> None:
-        """Say goodbye, write what is queued, but do not wait long for a peer that does not read."""
+    async def close(self, error: ConnectionLost | None = None) -> None:
+        """Say goodbye, write what is queued, but do not wait long for a peer that does not read.
+
+        Whoever still waits is told `error`; without one, that the client is closed.
+        """
         if self._loss is not None:
             return
         queued = self._outbox.take_nowait()
         self._outbox.push(queued + self._session.send(m.Closing("the client is done")))
-        self._lose(client_closed())
+        self._lose(error or client_closed())
         with anyio.move_on_after(FLUSH_S, shield=True):
             await self._outbox.idle()
+
+    async def discard(self, error: ConnectionLost) -> None:
+        """Close a connection that never ran."""
+        self._lose(error)
+        await anyio.aclose_forcefully(self._stream)
 
     async def _until_lost(
         self, pump: Callable[[], Awaitable[None]], scope: anyio.CancelScope
@@ -213,13 +245,13 @@ class Connection:
     async def _keep_alive(self) -> None:
         while True:
             now_s = anyio.current_time()
-            dead_s = self._received_s + DEAD_S
-            ask_s = min(self._received_s, self._sent_s) + QUIET_S
+            dead_s = self._received_s + self._dead_s
+            ask_s = min(self._received_s, self._sent_s) + self._quiet_s
             if now_s >= dead_s:
-                raise ConnectionLost(f"not a byte from the node for {DEAD_S:.0f} s")
+                raise ConnectionLost(f"not a byte from the node for {self._dead_s:.0f} s")
             if now_s >= ask_s:
-                self.ask(m.Ping)
-                ask_s = now_s + QUIET_S
+                self._probe = self.ask(m.Ping)
+                ask_s = now_s + self._quiet_s
             await anyio.sleep_until(min(ask_s, dead_s))
 
     def _dispatch(self, message: m.ClientMessage | m.ServerMessage) -> None:
@@ -232,6 +264,8 @@ class Connection:
                 # None: the replay was left while this was on its way.
                 if replay := self._replays.get(message.stream):
                     replay(message)
+            case m.LeadersChanged():
+                self.on_leaders_changed(message.topic)
             case m.Ping():
                 self.tell(partial(m.Pong, message.request, self._now_ms()))
             case m.Closing():
@@ -246,3 +280,7 @@ class Connection:
         if reply is None:
             raise ProtocolError(f"the node answered request {request}, which waits for no answer")
         reply.resolve(answer)
+
+
+def _ignore(_topic: str) -> None:
+    """Nobody wants to know."""

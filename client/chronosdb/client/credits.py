@@ -1,8 +1,9 @@
-"""The arithmetic of flow control for one subscription.
+"""The arithmetic of flow control for one subscription, at one node or at several.
 
-A credit is the right to send one event. All of them are somewhere: still with the node, spent on an
-event that waits in the client's buffer, spent on one that the application works on, or settled and
-not yet given back. So the buffer can never hold more than `capacity` events.
+A credit is the right to send one event. All of them are somewhere: still with a node, spent on an event
+that waits in the client's buffer, spent on one that the application works on, or spare: settled and not
+yet given back. So the buffer can never hold more than `capacity` events. Several nodes have equal
+shares, and none has what another does not use: whoever has more than its share is asked to return it.
 """
 
 from __future__ import annotations
@@ -10,64 +11,150 @@ from __future__ import annotations
 from chronosdb.wire.errors import ProtocolError
 
 
-class Credits:
-    """Where the credits are. Invariant: the four counts are ≥ 0 and, while attached, sum to `capacity`."""
+class Line:
+    """The credits of one node. Invariant: the three counts are ≥ 0; the first two are 0 while detached."""
 
-    __slots__ = ("buffered", "capacity", "granted", "held", "settled")
+    __slots__ = ("buffered", "granted", "held", "share")
 
-    def __init__(self, capacity: int) -> None:
-        assert capacity > 0, "a member without credits never gets an event"
-        self.capacity = capacity
+    def __init__(self) -> None:
         #: The node may still send this many events.
         self.granted = 0
         #: Events received and not handed out.
         self.buffered = 0
         #: Events handed to the application and not settled.
         self.held = 0
-        #: Events settled whose credits have not gone back.
-        self.settled = 0
+        #: How many of the three together it should have.
+        self.share = 0
 
-    def attach(self) -> int:
-        """A new subscription begins; what to grant it. What is held stays so across connections."""
-        assert self.granted == self.buffered == 0, "attached twice"
-        self.settled = 0
-        self.granted = self.capacity - self.held
-        return self.granted
+    @property
+    def used(self) -> int:
+        """Credits that are with this node, or were spent by it."""
+        return self.granted + self.buffered + self.held
 
-    def detach(self) -> None:
+
+class Credits:
+    """Where the credits are.
+
+    Invariant: `granted`, `buffered` and `held` are the sums over all lines, those that were removed
+    included; together they are at most `capacity`.
+    """
+
+    __slots__ = ("_lines", "_turn", "buffered", "capacity", "granted", "held")
+
+    def __init__(self, capacity: int) -> None:
+        assert capacity > 0, "a member without credits never gets an event"
+        self.capacity = capacity
+        self.granted = 0
+        self.buffered = 0
+        self.held = 0
+        self._lines: list[Line] = []
+        #: The first line whose share is one larger, when shares cannot be equal.
+        self._turn = 0
+
+    @property
+    def spare(self) -> int:
+        """Credits that are nowhere."""
+        return self.capacity - self.granted - self.buffered - self.held
+
+    @property
+    def scarce(self) -> bool:
+        """Whether there is not one for each line, so that they have to take turns."""
+        return self.capacity < len(self._lines)
+
+    def add(self) -> Line:
+        """One more node is to send events."""
+        line = Line()
+        self._lines.append(line)
+        self._share()
+        return line
+
+    def remove(self, line: Line) -> None:
+        """A node will send no more. What the application holds of it still counts."""
+        self.detach(line)
+        self._lines.remove(line)
+        self._share()
+
+    def turn(self) -> None:
+        """Let the next lines have what there is not enough of for all."""
+        self._turn += 1
+        self._share()
+
+    def attach(self, line: Line) -> int:
+        """A subscription begins; what to grant it. What is held stays so across connections."""
+        assert line.granted == line.buffered == 0, "attached twice"
+        line.granted = max(0, min(line.share - line.held, self.spare))
+        self.granted += line.granted
+        return line.granted
+
+    def detach(self, line: Line) -> None:
         """The node took back everything it had sent that was not handed out."""
-        self.granted = self.buffered = 0
+        self.granted -= line.granted
+        self.buffered -= line.buffered
+        line.granted = line.buffered = 0
 
-    def receive(self, count: int) -> None:
+    def receive(self, line: Line, count: int) -> None:
         """The node sent events.
 
         Raises:
             ProtocolError: more than it had credits for.
         """
-        if count > self.granted:
-            raise ProtocolError(f"the node sent {count} events; it had {self.granted} credits")
+        if count > line.granted:
+            raise ProtocolError(f"the node sent {count} events; it had {line.granted} credits")
+        line.granted -= count
+        line.buffered += count
         self.granted -= count
         self.buffered += count
 
-    def hand_out(self, count: int) -> None:
+    def hand_out(self, line: Line, count: int) -> None:
         """Buffered events went to the application."""
-        assert count <= self.buffered, "more events than there are"
+        assert count <= line.buffered, "more events than there are"
+        line.buffered -= count
+        line.held += count
         self.buffered -= count
         self.held += count
 
-    def settle(self, count: int) -> None:
+    def settle(self, line: Line, count: int) -> None:
         """The application acked or nacked events."""
-        assert count <= self.held, "settled twice"
+        assert count <= line.held, "settled twice"
+        line.held -= count
         self.held -= count
-        self.settled += count
 
-    def give_back(self) -> int:
-        """The credits to return now; 0 while it is better to let more gather.
+    def give_back(self, line: Line) -> int:
+        """The credits to grant a node now; 0 while it is better to let more gather.
 
         They go back by halves, so that the node delivers in batches; but at once when nothing is
-        buffered, or an application that keeps many events in hand would starve.
+        buffered, or an application that keeps many events in hand would starve, and to a node that
+        has none at all.
         """
-        due = self.settled if 2 * self.settled >= self.capacity or not self.buffered else 0
-        self.settled -= due
+        due = line.share - line.granted - line.buffered - line.held
+        if due <= 0:
+            return 0
+        if 2 * due < line.share and self.buffered and (line.granted or line.buffered):
+            return 0
+        due = min(due, self.spare)
+        line.granted += due
         self.granted += due
         return due
+
+    def excess(self, line: Line) -> int:
+        """How many credits to ask back from a node, because others want for them."""
+        wanting = sum(max(0, other.share - other.used) for other in self._lines)
+        if wanting <= self.spare:
+            return 0
+        return max(0, min(line.granted, line.used - line.share))
+
+    def recalled(self, line: Line, count: int) -> None:
+        """A node has returned credits.
+
+        Raises:
+            ProtocolError: more than it had.
+        """
+        if count > line.granted:
+            raise ProtocolError(f"the node returned {count} credits; it had {line.granted}")
+        line.granted -= count
+        self.granted -= count
+
+    def _share(self) -> None:
+        count = len(self._lines)
+        for index, line in enumerate(self._lines):
+            line.share = (self.capacity + (index - self._turn) % count) // count

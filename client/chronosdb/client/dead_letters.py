@@ -10,7 +10,8 @@ from typing import Final, NamedTuple, Self
 
 from chronosdb.client.arguments import check_name
 from chronosdb.client.checked_column import checked_column
-from chronosdb.client.link import Link
+from chronosdb.client.cluster import Cluster
+from chronosdb.client.leaders import Partition
 from chronosdb.client.meta import decode_meta
 from chronosdb.client.results import text_id
 from chronosdb.client.topics import Topics
@@ -80,8 +81,8 @@ class Pages:
     """The letters of a topic that a filter chooses, partition after partition, oldest first."""
 
     # Not an async generator: one that a caller leaves half-way would have to be closed by hand.
-    def __init__(self, link: Link, topics: Topics, topic: str, chosen: Filter) -> None:
-        self._link = link
+    def __init__(self, cluster: Cluster, topics: Topics, topic: str, chosen: Filter) -> None:
+        self._cluster = cluster
         self._topics = topics
         self._topic = check_name("topic", topic)
         self._name = dead_letter_topic(topic)
@@ -98,7 +99,9 @@ class Pages:
         if not self._places:
             raise StopAsyncIteration
         partition, position = self._places[0]
-        page = await self._link.call(_list(self._name, partition, position), m.DeadLettersPage)
+        ask = _list(self._name, partition, position)
+        where = Partition(self._name, partition)
+        page = await self._cluster.call(ask, m.DeadLettersPage, where)
         self._places.popleft()
         if page.next is not None:
             self._places.appendleft((partition, page.next))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +10,7 @@ from anyio.abc import ByteStream
 
 from chronosdb.client.addresses import Address
 from chronosdb.client.connection import READ_BYTES, Connection
+from chronosdb.client.contacts import Contacts
 from chronosdb.client.errors import stream_errors, to_error
 from chronosdb.client.seams import Seams, StreamFactory
 from chronosdb.wire import Role, Session
@@ -28,32 +28,36 @@ MIN_FRAME_BYTES: Final = 128 * 1024
 class Dialer:
     """Who to call, and as whom."""
 
-    addresses: Sequence[Address]
+    contacts: Contacts
     hello: m.Hello
     open_stream: StreamFactory
     seams: Seams
 
     async def dial(self) -> Connection:
-        """A connection to the first address that gives one.
+        """A connection to the first node that gives one.
 
         Raises:
             ChronosError: none did. It is retryable unless every node refused for good, say for a
                 wrong token.
         """
         failures: list[ChronosError] = []
-        for address in self.addresses:
+        for address in self.contacts.in_order():
             try:
-                return await self._dial(address)
+                return await self.dial_one(address)
             except ChronosError as error:
+                self.contacts.failed(address)
                 failures.append(error)
         # One node that may come back is reason enough to try again.
         raise max(failures, key=lambda error: error.retryable)
 
-    async def _dial(self, address: Address) -> Connection:
+    async def dial_one(self, address: Address) -> Connection:
+        """A connection to the node at `address`; raises ChronosError."""
         try:
             with anyio.fail_after(DIAL_S), stream_errors(f"connecting to {address}"):
                 stream = await self.open_stream(address.host, address.port)
-                return await self._shake_hands(stream)
+                connection = await self._shake_hands(stream)
+                connection.dialled = address
+                return connection
         except TimeoutError:
             raise ConnectionLost(f"{address} did not answer within {DIAL_S:.0f} s") from None
 

@@ -14,9 +14,10 @@ from typing import Final
 import anyio
 
 from chronosdb.client.arguments import check_count, check_rate
+from chronosdb.client.cluster import Cluster
 from chronosdb.client.dead_letters import PAGE_ROWS, DeadLetter, Filter, Found, Letters, Pages
-from chronosdb.client.link import Link
-from chronosdb.client.publisher import IN_FLIGHT_BYTES
+from chronosdb.client.leaders import Partition
+from chronosdb.client.publisher import IN_FLIGHT_BYTES, publish_request
 from chronosdb.client.runs import encode_runs, runs_of
 from chronosdb.client.topics import Topics
 from chronosdb.wire import Row, encode_batch, partition_for
@@ -35,8 +36,8 @@ class DeadLetters:
     here; `reset_group("….dlq", "chronos.redrive", to="earliest")` brings all of a topic's back.
     """
 
-    def __init__(self, link: Link, topics: Topics) -> None:
-        self._link = link
+    def __init__(self, cluster: Cluster, topics: Topics) -> None:
+        self._cluster = cluster
         self._topics = topics
 
     def list(
@@ -116,26 +117,26 @@ class DeadLetters:
         return count
 
     def _pages(self, topic: str, chosen: Filter) -> Pages:
-        return Pages(self._link, self._topics, topic, chosen)
+        return Pages(self._cluster, self._topics, topic, chosen)
 
     async def _publish(self, letters: Sequence[Found]) -> None:
-        rows: defaultdict[tuple[str, int], list[Row]] = defaultdict(list)
+        rows: defaultdict[Partition, list[Row]] = defaultdict(list)
         for found in letters:
             partitions = await self._topics.partitions(found.letter.topic)
-            place = partition_for(found.letter.key, found.row.message_id, partitions)
-            rows[found.letter.topic, place].append(found.row)
-        batches = [(place, memoryview(encode_batch(some))) for place, some in rows.items()]
-        asks = ((_publish(*place, batch), len(batch)) for place, batch in batches)
-        await self._link.call_all(asks, m.Published, IN_FLIGHT_BYTES)
+            number = partition_for(found.letter.key, found.row.message_id, partitions)
+            rows[Partition(found.letter.topic, number)].append(found.row)
+        batches = [(where, memoryview(encode_batch(some))) for where, some in rows.items()]
+        asks = ((where, publish_request(where, batch), len(batch)) for where, batch in batches)
+        await self._cluster.call_all(asks, m.Published, IN_FLIGHT_BYTES)
 
     async def _settle(self, topic: str, letters: Sequence[Found], outcome: str) -> None:
         positions: defaultdict[int, list[int]] = defaultdict(list)
         for found in letters:
             positions[found.partition].append(found.position)
-        for partition, some in positions.items():
-            runs = encode_runs(runs_of(some))
-            ask = _settle(dead_letter_topic(topic), partition, runs, outcome)
-            await self._link.call(ask, m.Done)
+        for number, some in positions.items():
+            partition = Partition(dead_letter_topic(topic), number)
+            ask = _settle(partition, encode_runs(runs_of(some)), outcome)
+            await self._cluster.call(ask, m.Done, partition)
 
 
 def _filter(ids: Iterable[str] | None, group: str | None, before_ms: int | None = None) -> Filter:
@@ -144,11 +145,6 @@ def _filter(ids: Iterable[str] | None, group: str | None, before_ms: int | None 
     return Filter(None if ids is None else frozenset(ids), group, before_ms)
 
 
-def _publish(topic: str, partition: int, batch: memoryview) -> Callable[[int], m.Message]:
-    return lambda request: m.Publish(request, topic, partition, batch)
-
-
-def _settle(
-    topic: str, partition: int, runs: memoryview, outcome: str
-) -> Callable[[int], m.Message]:
-    return lambda request: m.SettleDeadLetters(request, topic, partition, runs, outcome)
+def _settle(partition: Partition, runs: memoryview, outcome: str) -> Callable[[int], m.Message]:
+    topic, number = partition
+    return lambda request: m.SettleDeadLetters(request, topic, number, runs, outcome)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime as dt
 
 from chronosdb.client.arguments import check_name, check_start
+from chronosdb.client.cluster import Cluster
 from chronosdb.client.dlq import DeadLetters
-from chronosdb.client.link import Link
+from chronosdb.client.operating import Operating
 from chronosdb.client.schedules import Schedules
 from chronosdb.client.topics import Topics
 from chronosdb.wire import messages as m
@@ -16,22 +17,27 @@ from chronosdb.wire.messages import GroupInfo, GroupMove, GroupSummary, NodeStat
 class Administration:
     """The part of `Client` that looks after groups, dead letters, schedules and the end of topics."""
 
-    _link: Link
+    _cluster: Cluster
     _topics: Topics
 
     @property
     def dlq(self) -> DeadLetters:
         """The dead letters of this node's topics."""
-        return DeadLetters(self._link, self._topics)
+        return DeadLetters(self._cluster, self._topics)
 
     @property
     def schedules(self) -> Schedules:
         """The recurring schedules of this node."""
-        return Schedules(self._link)
+        return Schedules(self._cluster)
+
+    @property
+    def cluster(self) -> Operating:
+        """The nodes, and where copies of partitions are."""
+        return Operating(self._cluster)
 
     async def stats(self) -> NodeStats:
         """How the node and each of its topics do: the numbers behind `chronos top`."""
-        return (await self._link.call(m.Stats, m.StatsReply)).node
+        return (await self._cluster.call(m.Stats, m.StatsReply)).node
 
     async def delete_topic(self, name: str) -> None:
         """Delete a topic with its groups and all its events, pending ones included, for good.
@@ -43,7 +49,7 @@ class Administration:
             Conflict: it is being consumed.
         """
         check_name("topic", name)
-        await self._link.call(lambda request: m.DeleteTopic(request, name), m.Done)
+        await self._cluster.call(lambda request: m.DeleteTopic(request, name), m.Done)
         self._topics.forget(name)
 
     async def groups(self, topic: str) -> list[GroupSummary]:
@@ -53,7 +59,9 @@ class Administration:
             NotFound: no such topic.
         """
         check_name("topic", topic)
-        reply = await self._link.call(lambda request: m.ListGroups(request, topic), m.GroupsReply)
+        reply = await self._cluster.call(
+            lambda request: m.ListGroups(request, topic), m.GroupsReply
+        )
         return reply.groups
 
     async def group(self, topic: str, name: str) -> GroupInfo:
@@ -64,7 +72,7 @@ class Administration:
         """
         check_name("topic", topic)
         check_name("group", name)
-        reply = await self._link.call(
+        reply = await self._cluster.call(
             lambda request: m.DescribeGroup(request, topic, name), m.GroupReply
         )
         return reply.group
@@ -92,7 +100,7 @@ class Administration:
         check_name("topic", topic)
         check_name("group", name)
         place = check_start(to)
-        reply = await self._link.call(
+        reply = await self._cluster.call(
             lambda request: m.ResetGroup(request, topic, name, place, dry_run, force), m.GroupMoved
         )
         return reply.moves
@@ -106,4 +114,4 @@ class Administration:
         """
         check_name("topic", topic)
         check_name("group", name)
-        await self._link.call(lambda request: m.DeleteGroup(request, topic, name), m.Done)
+        await self._cluster.call(lambda request: m.DeleteGroup(request, topic, name), m.Done)

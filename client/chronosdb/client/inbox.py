@@ -8,18 +8,18 @@ from collections.abc import Sequence
 import anyio
 
 from chronosdb.client.chunk import Chunk, Slice
-from chronosdb.client.credits import Credits
+from chronosdb.client.credits import Credits, Line
 from chronosdb.client.errors import to_error, to_failed
 from chronosdb.wire.errors import ChronosError
 
 
 class Inbox:
-    """A queue of deliveries with an end."""
+    """A queue of deliveries, of one node or of several, with an end."""
 
     def __init__(self, capacity: int) -> None:
-        self._credits = Credits(capacity)
+        self.credits = Credits(capacity)
         #: Of the first chunk, the events before `_next` are handed out already.
-        #: Invariant: chunks and `_next` together leave `_credits.buffered` events.
+        #: Invariant: chunks and `_next` together leave `credits.buffered` events.
         self._chunks: deque[Chunk] = deque()
         self._next = 0
         #: There will be no more deliveries: `_failure` says why, None: the application left.
@@ -28,15 +28,12 @@ class Inbox:
         #: Fires, and is renewed, when deliveries arrive or end.
         self._news = anyio.Event()
 
-    def open(self) -> int:
-        """Deliveries may come; how many the node may send."""
-        return self._credits.attach()
-
-    def drop(self) -> None:
-        """Forget what was not handed out: the node delivers it again."""
-        self._chunks.clear()
-        self._next = 0
-        self._credits.detach()
+    def drop(self, line: Line) -> None:
+        """Forget what a node has sent and was not handed out: it is delivered again."""
+        if self._chunks and self._chunks[0].attachment.line is line:
+            self._next = 0
+        self._chunks = deque(c for c in self._chunks if c.attachment.line is not line)
+        self.credits.detach(line)
 
     def end(self, failure: ChronosError | None) -> None:
         """No more deliveries. Only the first call counts."""
@@ -44,7 +41,8 @@ class Inbox:
             return
         self.ended = True
         self._failure = failure
-        self.drop()
+        for chunk in list(self._chunks):
+            self.drop(chunk.attachment.line)
         self._announce()
 
     def receive(self, chunk: Chunk) -> None:
@@ -53,7 +51,7 @@ class Inbox:
         Raises:
             ProtocolError: more than the credits allow.
         """
-        self._credits.receive(chunk.batch.count)
+        self.credits.receive(chunk.attachment.line, chunk.batch.count)
         self._chunks.append(chunk)
         self._announce()
 
@@ -77,7 +75,7 @@ class Inbox:
             chunk, start = self._chunks[0], self._next
             stop = min(start + limit, chunk.batch.count)
             taken.append(Slice(chunk, start, stop))
-            self._credits.hand_out(stop - start)
+            self.credits.hand_out(chunk.attachment.line, stop - start)
             limit -= stop - start
             self._next = stop
             if stop == chunk.batch.count:
@@ -87,11 +85,8 @@ class Inbox:
 
     def settle(self, slices: Sequence[Slice]) -> None:
         """The application has decided about these; deciding twice counts once."""
-        self._credits.settle(sum(part.settle() for part in slices))
-
-    def give_back(self) -> int:
-        """Credits that should go back to the node now."""
-        return self._credits.give_back()
+        for part in slices:
+            self.credits.settle(part.chunk.attachment.line, part.settle())
 
     def check(self) -> None:
         """Raise why deliveries ended, if they ended by a failure."""

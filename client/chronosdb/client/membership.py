@@ -1,94 +1,129 @@
-"""Staying in a group over as many connections as it takes.
+"""Staying in a group, at every node that leads partitions of the topic.
 
-One task (`keep`) subscribes, waits until the connection is lost, and subscribes again. What waits in
-the inbox when a connection is lost is dropped, because the node delivers it again; what the
-application already holds can still be acked, because positions never change, but no longer extended
-or given back: those leases ended with the connection.
+One task (`keep`) takes a seat at each of those nodes and gives up those at others, whenever other nodes
+lead. Each seat is renewed by itself when its connection is lost; the others go on meanwhile. What the
+application holds can be acked wherever its partition is led now, because positions never change, but
+only the seat that it came from can extend it or give it back: those leases end with their connection.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 
 from chronosdb.client.attachment import Attachment, Terms
-from chronosdb.client.chunk import Chunk, Slice
+from chronosdb.client.chunk import Slice
+from chronosdb.client.cluster import Cluster
 from chronosdb.client.errors import client_closed
 from chronosdb.client.inbox import Inbox
-from chronosdb.client.link import Link
+from chronosdb.client.leaders import Partition
+from chronosdb.client.reply import Reply
+from chronosdb.client.seat import Seat
+from chronosdb.client.signal import Signal
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import ChronosError, LeaseLost, Timeout
 
-#: How long leaving waits for the node to confirm; it has the request by then in any case.
+T = TypeVar("T")
+
+#: How long leaving waits for the nodes to confirm; they have the request by then in any case.
 LEAVE_S: Final = 2.0
+#: Even if no node says that leaders have changed, they are asked for this often.
+ASK_S: Final = 15.0
+#: Where there are more nodes than credits, how long some of them keep what others wait for.
+TURN_S: Final = 0.1
 
 
 class Membership:
     """One member of a group. Its deliveries go to `inbox`."""
 
-    def __init__(self, link: Link, number: int, terms: Terms, inbox: Inbox) -> None:
-        self._link = link
-        self._number = number
+    def __init__(
+        self, cluster: Cluster, next_number: Callable[[], int], terms: Terms, inbox: Inbox
+    ) -> None:
+        self._cluster = cluster
+        self._next_number = next_number
         self._terms = terms
         self._inbox = inbox
+        self._pause = partial(cluster.pause, Partition(terms.topic, 0))
         self._keeping = anyio.CancelScope()
-        #: Where Subscribe was sent and not refused, as long as that connection lives.
-        self._attachment: Attachment | None = None
-        #: Invariant: set exactly when `_attachment` is confirmed, or the inbox has ended.
-        self._settled = anyio.Event()
-        #: Why the last attempt to subscribe failed.
-        self._trouble: ChronosError | None = None
+        #: By the node's address, "" for any node.
+        self._seats: dict[str, Seat] = {}
+        #: Fires when a seat was confirmed, lost, taken or given up; when leaders changed; at the end.
+        self._changed = Signal()
 
     async def keep(self) -> None:
-        """Stay subscribed until `leave`; runs as a task beside the application."""
+        """Stay a member until `leave`; runs as a task beside the application."""
         try:
             with self._keeping:
-                while True:
-                    attachment = await self._attach()
-                    await attachment.connection.lost.wait()
-                    self._detach()
-        except ChronosError as error:
-            self._end(error)
+                if self._cluster.clustered:
+                    await self._cluster.refresh(self._terms.topic)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._watch_leaders)
+                    tasks.start_soon(self._take_turns, tasks)
+                    await self._keep_seats(tasks)
         finally:
             self._end(client_closed())
 
     async def joined(self) -> None:
-        """Wait until the node has confirmed the first subscription.
+        """Wait until every node has confirmed its first subscription.
 
         Raises:
-            ChronosError: it refused, or could not be asked within the deadline.
+            ChronosError: one refused for good, or none could be asked within the deadline.
         """
-        timeout_s = self._link.retry.timeout_s
+        timeout_s = self._cluster.retry.timeout_s
         with anyio.move_on_after(timeout_s):
-            await self._settled.wait()
+            while not self._inbox.ended and not self._confirmed(all):
+                await self._changed.wait()
             self._inbox.check()
             return
-        raise self._trouble or Timeout(f"no subscription within {timeout_s:g} s")
+        if not self._confirmed(any):
+            troubles = [seat.trouble for seat in self._seats.values() if seat.trouble is not None]
+            raise next(iter(troubles), Timeout(f"no subscription within {timeout_s:g} s"))
 
     async def leave(self) -> None:
         """Give everything back that was not handed out, and end the inbox."""
-        attachment = self._attachment
+        replies = self._end(None)
         self._keeping.cancel()
-        self._end(None)
-        if attachment is not None:
-            reply = attachment.unsubscribe()
-            with anyio.move_on_after(LEAVE_S), suppress(ChronosError):
-                await reply.wait(m.Done)
+        with anyio.move_on_after(LEAVE_S):
+            for reply in replies:
+                await _confirmed(reply)
 
-    async def attachment(self) -> Attachment:
-        """Where the node knows this member, once it does.
+    async def retry(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """The result of the first attempt that succeeds; see `Retry.run`."""
+        return await self._cluster.retry.run(attempt, self._pause)
+
+    def attached(self, number: int) -> Attachment | None:
+        """Where the leader of a partition knows this member, if it does now."""
+        address = ""
+        if self._cluster.clustered:
+            address = self._cluster.leaders.of(Partition(self._terms.topic, number))
+        seat = self._seats.get(address)
+        return seat.attachment if seat is not None and seat.confirmed else None
+
+    async def attachment(self, number: int) -> Attachment:
+        """Where the leader of a partition knows this member, once it does.
 
         Raises:
             ChronosError: it never will again.
         """
-        if not self._settled.is_set():  # the usual case without a pause: more acks share a frame
-            await self._settled.wait()
-        self._inbox.check()
-        if self._attachment is None:
-            raise LeaseLost("the subscription was left; what was not acked is delivered again")
-        return self._attachment
+        while (attachment := self.attached(number)) is None:
+            self._inbox.check()
+            if self._inbox.ended:
+                raise LeaseLost("the subscription was left; what was not acked is delivered again")
+            await self._changed.wait()
+        return attachment
+
+    async def settled(self, number: int, attachment: Attachment, reply: Reply) -> None:
+        """Return when the leader of a partition has done what was asked; see `Cluster.answer`."""
+        if not self._cluster.clustered:
+            await reply.wait(m.Done)
+            return
+        partition = Partition(self._terms.topic, number)
+        await self._cluster.answer(partition, attachment.connection, reply, m.Done)
 
     def lessee(self, part: Slice) -> Attachment:
         """Where the lease of these deliveries lives.
@@ -97,52 +132,105 @@ class Membership:
             LeaseLost: nowhere any more.
         """
         attachment = part.chunk.attachment
-        if attachment is not self._attachment or attachment.connection.lost.is_set():
+        alive = any(seat.attachment is attachment for seat in self._seats.values())
+        if not alive or attachment.connection.lost.is_set():
             raise LeaseLost("the lease ended with its connection; the event is delivered again")
         return attachment
 
     def return_credits(self) -> None:
-        """Let the node send more, if it is time for that."""
-        confirmed = self._settled.is_set()
-        if self._attachment is not None and confirmed and (credits_ := self._inbox.give_back()):
-            self._attachment.grant(credits_)
+        """Let the nodes send more, if it is time for that."""
+        for seat in self._seats.values():
+            seat.return_credits()
 
-    async def _attach(self) -> Attachment:
-        """Subscribe, as often as it takes; raises the error that says there is no point."""
-        for delay_s in self._link.retry.delays_s():
-            try:
-                attachment = Attachment(await self._link.connection(), self._number)
-                await self._subscribe(attachment)
-            except ChronosError as error:
-                self._detach()
-                if not error.retryable:
-                    raise
-                self._trouble = error
-                await anyio.sleep(delay_s)
-            else:
-                return attachment
-        raise AssertionError("the waits have no end")
+    # ---- seats -------------------------------------------------------------------------------
 
-    async def _subscribe(self, attachment: Attachment) -> None:
-        def receive(message: m.Deliver) -> None:
-            self._inbox.receive(Chunk(message, attachment))
+    async def _keep_seats(self, tasks: TaskGroup) -> None:
+        """Have a seat at each node that leads, and at no other."""
+        delays_s = self._cluster.retry.delays_s()
+        while not self._inbox.ended:
+            self._match(tasks)
+            if not self._cluster.clustered:
+                await self._changed.wait()
+                continue
+            calm = self._confirmed(all) and "" not in self._leaders()
+            delays_s = self._cluster.retry.delays_s() if calm else delays_s
+            with anyio.move_on_after(ASK_S if calm else next(delays_s)) as scope:
+                await self._changed.wait()
+            if scope.cancelled_caught:
+                await self._cluster.refresh(self._terms.topic)
 
-        # Deliveries may arrive in one read with the confirmation: all is ready for them before.
-        self._attachment = attachment
-        await attachment.subscribe(self._terms, self._inbox.open(), receive).wait(m.Done)
-        self._settled.set()
+    def _match(self, tasks: TaskGroup) -> None:
+        leaders = [address for address in self._leaders() if address]
+        if not leaders and self._seats:
+            return  # nobody leads now, as far as is known: those who did may do so again
+        wanted = dict.fromkeys(leaders or [""])
+        for address in [address for address in self._seats if address not in wanted]:
+            self._seats.pop(address).leave()
+        for address in [address for address in wanted if address not in self._seats]:
+            self._seats[address] = seat = Seat(
+                self._cluster,
+                address,
+                number=self._next_number(),
+                terms=self._terms,
+                inbox=self._inbox,
+                changed=self._changed.fire,
+            )
+            tasks.start_soon(self._occupy, seat)
+        self._level(tasks)
+
+    async def _occupy(self, seat: Seat) -> None:
+        try:
+            await seat.keep()
+        except ChronosError as error:
+            self._end(error)
+            self._keeping.cancel()
+
+    async def _watch_leaders(self) -> None:
+        while True:
+            await self._cluster.leaders.changed.wait()
+            self._changed.fire()
+
+    # ---- credits of several nodes ------------------------------------------------------------
+
+    async def _take_turns(self, tasks: TaskGroup) -> None:
+        while True:
+            if not self._inbox.credits.scarce:
+                await self._changed.wait()
+                continue
+            await anyio.sleep(TURN_S)
+            self._inbox.credits.turn()
+            self._level(tasks)
+
+    def _level(self, tasks: TaskGroup) -> None:
+        """Move credits from the nodes that have too many to those that have too few."""
+        for seat in self._seats.values():
+            if self._inbox.credits.excess(seat.line):
+                tasks.start_soon(self._recall, seat)
         self.return_credits()
 
-    def _detach(self) -> None:
-        if self._attachment is None:
-            return
-        self._attachment.connection.unbind(self._number)
-        self._attachment = None
-        self._inbox.drop()
-        if self._settled.is_set() and not self._inbox.ended:
-            self._settled = anyio.Event()
+    async def _recall(self, seat: Seat) -> None:
+        with suppress(ChronosError):
+            await seat.recall()
+        self.return_credits()
 
-    def _end(self, failure: ChronosError | None) -> None:
+    # ---- helpers -----------------------------------------------------------------------------
+
+    def _leaders(self) -> Sequence[str]:
+        return self._cluster.leaders.all(self._terms.topic) if self._cluster.clustered else ()
+
+    def _confirmed(self, how: Callable[[Iterable[bool]], bool]) -> bool:
+        return bool(self._seats) and how(seat.confirmed for seat in self._seats.values())
+
+    def _end(self, failure: ChronosError | None) -> list[Reply | None]:
+        """No more deliveries; what the nodes answer to that."""
         self._inbox.end(failure)
-        self._detach()
-        self._settled.set()
+        replies = [seat.leave() for seat in self._seats.values()]
+        self._seats.clear()
+        self._changed.fire()
+        return replies
+
+
+async def _confirmed(reply: Reply | None) -> None:
+    if reply is not None:
+        with suppress(ChronosError):
+            await reply.wait(m.Done)

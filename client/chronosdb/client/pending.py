@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from chronosdb.client.checked_column import checked_column
+from chronosdb.client.cluster import Cluster
 from chronosdb.client.connection import Ask
-from chronosdb.client.link import Link
+from chronosdb.client.leaders import Partition
 from chronosdb.client.lookup import IN_FLIGHT
 from chronosdb.client.meta import decode_meta
 from chronosdb.client.results import StoredEvent, text_id
@@ -46,14 +47,16 @@ class Wanted:
         return range(count) if self.key is None else [partition_for(self.key, b"", count)]
 
 
-async def list_pending(link: Link, wanted: Wanted, partitions: int) -> AsyncIterator[StoredEvent]:
+async def list_pending(
+    cluster: Cluster, wanted: Wanted, partitions: int
+) -> AsyncIterator[StoredEvent]:
     """Every pending event wanted, in (schedule_ts, partition, offset) order.
 
     Holds one page per partition in memory. Each page is what is true when it is read.
     """
     indices = wanted.partitions(partitions)
     limit = max(16, _PAGE_ROWS // len(indices))
-    cursors = [_Cursor(link, wanted, index, limit) for index in indices]
+    cursors = [_Cursor(cluster, wanted, index, limit) for index in indices]
     heap: list[tuple[int, int, int, StoredEvent]] = []
     for number, cursor in enumerate(cursors):
         await _push(heap, number, cursor)
@@ -63,20 +66,25 @@ async def list_pending(link: Link, wanted: Wanted, partitions: int) -> AsyncIter
         await _push(heap, number, cursors[number])
 
 
-async def count_pending(link: Link, wanted: Wanted, partitions: int) -> int:
+async def count_pending(cluster: Cluster, wanted: Wanted, partitions: int) -> int:
     """How many there are."""
-    asks = ((_count(wanted, index), 1) for index in wanted.partitions(partitions))
-    return sum(reply.count for reply in await link.call_all(asks, m.Counted, IN_FLIGHT))
+    asks = (
+        (Partition(wanted.topic, index), _count(wanted, index), 1)
+        for index in wanted.partitions(partitions)
+    )
+    return sum(reply.count for reply in await cluster.call_all(asks, m.Counted, IN_FLIGHT))
 
 
-async def cancel_where(link: Link, wanted: Wanted, partitions: int, *, dry_run: bool) -> int:
+async def cancel_where(cluster: Cluster, wanted: Wanted, partitions: int, *, dry_run: bool) -> int:
     """Cancel all of them, page by page; how many it were, or would be."""
     total = 0
     for index in wanted.partitions(partitions):
         after: Place | None = None
         while True:
-            reply = await link.call(
-                _cancel_where(wanted, index, after, dry_run=dry_run), m.CancelledWhere
+            reply = await cluster.call(
+                _cancel_where(wanted, index, after, dry_run=dry_run),
+                m.CancelledWhere,
+                Partition(wanted.topic, index),
             )
             total += reply.count
             after = reply.next
@@ -86,7 +94,7 @@ async def cancel_where(link: Link, wanted: Wanted, partitions: int, *, dry_run: 
 
 
 async def change_event(
-    link: Link,
+    cluster: Cluster,
     topic: str,
     partitions: int,
     message_id: bytes,
@@ -99,7 +107,9 @@ async def change_event(
     others = [] if key is not None else [p for p in range(partitions) if p != home]
     outcome: Outcome = "not_found"
     for index in (home, *others):
-        outcome = _outcome(await link.call(_change(topic, index, message_id, due_ms), m.Changed))
+        ask = _change(topic, index, message_id, due_ms)
+        reply = await cluster.call(ask, m.Changed, Partition(topic, index))
+        outcome = _outcome(reply)
         if outcome != "not_found":
             break
     return ChangeResult(text_id(message_id), outcome)
@@ -108,8 +118,8 @@ async def change_event(
 class _Cursor:
     """One partition's rows, page by page."""
 
-    def __init__(self, link: Link, wanted: Wanted, partition: int, limit: int) -> None:
-        self._link = link
+    def __init__(self, cluster: Cluster, wanted: Wanted, partition: int, limit: int) -> None:
+        self._cluster = cluster
         self._wanted = wanted
         self._partition = partition
         self._limit = limit
@@ -120,7 +130,8 @@ class _Cursor:
     async def next(self) -> StoredEvent | None:
         """The next row, None after the last."""
         while not self._rows and self._more:
-            page = await self._link.call(self._ask, m.PendingPage)
+            partition = Partition(self._wanted.topic, self._partition)
+            page = await self._cluster.call(self._ask, m.PendingPage, partition)
             self._rows = _events(self._partition, page)[::-1]
             self._after = page.next
             self._more = page.next is not None

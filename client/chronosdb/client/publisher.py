@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Final
 
+from chronosdb.client.cluster import Cluster
 from chronosdb.client.columns import Columns, columns_of
 from chronosdb.client.connection import Ask
 from chronosdb.client.ids import IdMaker
-from chronosdb.client.link import Link
+from chronosdb.client.leaders import Partition
 from chronosdb.client.results import PublishResult
 from chronosdb.wire import Event
 from chronosdb.wire import messages as m
@@ -30,9 +31,15 @@ class _Piece:
 
 
 async def publish_events(
-    link: Link, topic: str, partitions: int, events: Sequence[Event], new_ids: IdMaker
+    cluster: Cluster,
+    topic: str,
+    partitions: int,
+    events: Sequence[Event],
+    new_ids: IdMaker,
+    *,
+    acks: int | None,
 ) -> list[PublishResult]:
-    """Store `events`; one result each, in their order.
+    """Store `events`; one result each, in their order. `acks` as in `Publish`.
 
     Ids are fixed before the first attempt, so that however often a frame is sent, each of its events
     is stored once.
@@ -48,19 +55,24 @@ async def publish_events(
         for partition, group in columns.by_partition(partitions).items()
         for indices in columns.cut(group)
     ]
-    answers = await link.call_all(_asks(topic, columns, pieces), m.Published, IN_FLIGHT_BYTES)
+    asks = _asks(topic, columns, pieces, acks)
+    answers = await cluster.call_all(asks, m.Published, IN_FLIGHT_BYTES)
     return _in_order(columns, pieces, answers)
 
 
-def _asks(topic: str, columns: Columns, pieces: Sequence[_Piece]) -> Iterator[tuple[Ask, int]]:
+def _asks(
+    topic: str, columns: Columns, pieces: Sequence[_Piece], acks: int | None
+) -> Iterator[tuple[Partition, Ask, int]]:
     """The requests; each is encoded only when there is room for it in flight."""
     for piece in pieces:
+        partition = Partition(topic, piece.partition)
         batch = memoryview(columns.encode(piece.indices))
-        yield _publish(topic, piece.partition, batch), len(batch)
+        yield partition, publish_request(partition, batch, acks), len(batch)
 
 
-def _publish(topic: str, partition: int, batch: memoryview) -> Ask:
-    return lambda request: m.Publish(request, topic, partition, batch)
+def publish_request(partition: Partition, batch: memoryview, acks: int | None = None) -> Ask:
+    """Stores an encoded batch in a partition."""
+    return lambda request: m.Publish(request, partition.topic, partition.number, batch, acks)
 
 
 def _in_order(

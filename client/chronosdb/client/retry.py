@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import anyio
 
@@ -16,6 +16,14 @@ from chronosdb.client.backoff import Backoff
 from chronosdb.wire.errors import ChronosError, Timeout
 
 T = TypeVar("T")
+
+#: Waits after an attempt that failed with an error, for up to so many seconds.
+Pause: TypeAlias = Callable[[ChronosError, float], Awaitable[None]]
+
+
+async def sleep(_error: ChronosError, delay_s: float) -> None:
+    """The pause for which one error is as good as another."""
+    await anyio.sleep(delay_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class Retry:
         """The waits between attempts, in seconds, without end."""
         return self.backoff.delays_s(self.unit)
 
-    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, attempt: Callable[[], Awaitable[T]], pause: Pause = sleep) -> T:
         """The result of the first attempt that succeeds.
 
         Raises:
@@ -46,5 +54,5 @@ class Retry:
                     if not error.retryable:
                         raise
                     last = error
-                await anyio.sleep(delay_s)
+                await pause(last, delay_s)
         raise last or Timeout(f"no answer within {self.timeout_s:g} s; the outcome is unknown")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from chronosdb.client.arguments import check_count, check_name, check_text, span_ms
-from chronosdb.client.link import Link
+from chronosdb.client.cluster import Cluster
 from chronosdb.client.meta import decode_meta, encode_meta
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import InvalidArgument
@@ -63,8 +63,8 @@ class Schedule:
 class Schedules:
     """The schedules of a node, by name."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
 
     async def put(
         self,
@@ -136,7 +136,7 @@ class Schedules:
         """All schedules by name, read in pages."""
         after, more = "", True
         while more:
-            page = await self._link.call(_list(after), m.SchedulesPage)
+            page = await self._cluster.call(_list(after), m.SchedulesPage)
             for schedule in page.schedules:
                 yield _schedule(schedule)
                 after = schedule.name
@@ -167,7 +167,7 @@ class Schedules:
             NotFound: there is none of that name.
         """
         checked = _check_schedule(name)
-        await self._link.call(lambda request: m.DeleteSchedule(request, checked), m.Done)
+        await self._cluster.call(lambda request: m.DeleteSchedule(request, checked), m.Done)
 
     async def preview(
         self,
@@ -201,13 +201,13 @@ class Schedules:
             what = _check_schedule(name)
         after_ms = None if after is None else epoch_ms(after)
         wanted = check_count("count", count, 1, MAX_PREVIEW)
-        reply = await self._link.call(
+        reply = await self._cluster.call(
             lambda request: m.PreviewSchedule(request, what, after_ms, wanted), m.Preview
         )
         return reply.occurrences
 
     async def _schedule(self, ask: Callable[[int], m.Message]) -> Schedule:
-        return _schedule((await self._link.call(ask, m.ScheduleReply)).schedule)
+        return _schedule((await self._cluster.call(ask, m.ScheduleReply)).schedule)
 
 
 def _timetable(

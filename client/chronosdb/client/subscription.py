@@ -8,25 +8,24 @@ from contextlib import suppress
 from typing import Self
 
 from chronosdb.client.arguments import check_count
+from chronosdb.client.attachment import Attachment
 from chronosdb.client.chunk import Slice
 from chronosdb.client.delivery import Delivery, DeliveryBatch
 from chronosdb.client.inbox import Inbox
 from chronosdb.client.membership import Membership
 from chronosdb.client.reply import Reply
-from chronosdb.client.retry import Retry
 from chronosdb.client.runs import Run
 from chronosdb.wire import messages as m
-from chronosdb.wire.errors import LeaseLost
+from chronosdb.wire.errors import LeaseLost, NotLeader
 from chronosdb.wire.limits import MAX_CREDITS
 
 
 class Subscription:
     """The deliveries to one member. Several tasks may iterate over it; each event goes to one."""
 
-    def __init__(self, membership: Membership, inbox: Inbox, retry: Retry) -> None:
+    def __init__(self, membership: Membership, inbox: Inbox) -> None:
         self._membership = membership
         self._inbox = inbox
-        self._retry = retry
 
     def __aiter__(self) -> Self:
         return self
@@ -64,14 +63,14 @@ class Subscription:
         for part in slices:
             runs[part.chunk.partition] += part.runs()
         self._settle(slices)
-        await self._retry.run(lambda: self._ack_once(runs))
+        await self._membership.retry(lambda: self._ack_once(runs))
 
     async def nack(
         self, slices: Sequence[Slice], delay_ms: int | None, reason: str
     ) -> list[LeaseLost]:
         """Give deliveries back; see `Delivery.nack`. One error for each that was lost."""
         self._settle(slices)
-        return await self._retry.run(lambda: self._nack_once(slices, delay_ms, reason))
+        return await self._membership.retry(lambda: self._nack_once(slices, delay_ms, reason))
 
     def nack_soon(self, slices: Sequence[Slice], reason: str) -> None:
         """Give deliveries back without waiting for the answer."""
@@ -82,17 +81,28 @@ class Subscription:
 
     async def extend(self, event: Slice, extend_ms: int) -> None:
         """Move a delivery's deadline; see `Delivery.extend`."""
-        await self._retry.run(lambda: self._extend_once(event, extend_ms))
+        await self._membership.retry(lambda: self._extend_once(event, extend_ms))
 
     def _settle(self, slices: Sequence[Slice]) -> None:
         self._inbox.settle(slices)
         self._membership.return_credits()
 
     async def _ack_once(self, runs: dict[int, list[Run]]) -> None:
-        attachment = await self._membership.attachment()
-        replies = [reply for part, its in runs.items() for reply in attachment.ack(part, its)]
-        for reply in replies:
-            await reply.wait(m.Done)
+        # What can be sent now does not wait for a partition that has no leader. Usually that is all of
+        # it, without a pause, so that more acks share a frame.
+        asked: list[tuple[int, Attachment, Reply]] = []
+        later: list[int] = []
+        for number, its in runs.items():
+            attachment = self._membership.attached(number)
+            if attachment is None:
+                later.append(number)
+            else:
+                asked += [(number, attachment, reply) for reply in attachment.ack(number, its)]
+        for number in later:
+            attachment = await self._membership.attachment(number)
+            asked += [(number, attachment, reply) for reply in attachment.ack(number, runs[number])]
+        for number, attachment, reply in asked:
+            await self._membership.settled(number, attachment, reply)
 
     async def _nack_once(
         self, slices: Sequence[Slice], delay_ms: int | None, reason: str
@@ -106,7 +116,7 @@ class Subscription:
                 lost.append(error)
         for reply in replies:
             try:
-                await reply.wait(m.Done)
+                await _kept(reply)
             except LeaseLost as error:
                 lost.append(error)
         return lost
@@ -124,7 +134,7 @@ class Subscription:
         chunk, index, _ = event
         attachment = self._membership.lessee(event)
         position, attempt = chunk.positions[index], chunk.attempts[index]
-        await attachment.extend(chunk.partition, position, attempt, extend_ms).wait(m.Done)
+        await _kept(attachment.extend(chunk.partition, position, attempt, extend_ms))
 
 
 class _Batches:
@@ -141,3 +151,11 @@ class _Batches:
         if not await self._inbox.arrival():
             raise StopAsyncIteration
         return DeliveryBatch(self._subscription, self._subscription.take(self._max_events))
+
+
+async def _kept(reply: Reply) -> None:
+    """Wait until the node has done what only the holder of a lease may ask; raises LeaseLost."""
+    try:
+        await reply.wait(m.Done)
+    except NotLeader as error:
+        raise LeaseLost(f"the lease ended with its leader's term: {error.message}") from None

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from chronosdb.client.link import Link
+from chronosdb.client.cluster import Cluster
+from chronosdb.client.leaders import MAX_KNOWN
 from chronosdb.wire import messages as m
-
-#: Beyond this many topics the oldest entry is forgotten.
-MAX_KNOWN = 10_000
 
 
 class Topics:
     """Topics by name, as the node last described them."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
         self._known: dict[str, m.TopicInfo] = {}
 
     async def partitions(self, name: str) -> int:
@@ -27,16 +25,20 @@ class Topics:
 
     async def describe(self, name: str) -> m.TopicInfo:
         """The topic as it is now; raises NotFound."""
-        reply = await self._link.call(lambda request: m.DescribeTopic(request, name), m.TopicReply)
-        self.learn(reply.topic)
+        reply = await self._cluster.call(
+            lambda request: m.DescribeTopic(request, name), m.TopicReply
+        )
+        self.learn(reply)
         return reply.topic
 
-    def learn(self, topic: m.TopicInfo) -> None:
-        """Remember `topic`."""
-        self._known[topic.name] = topic
+    def learn(self, reply: m.TopicReply) -> None:
+        """Remember the topic that a node has described."""
+        self._known[reply.topic.name] = reply.topic
+        self._cluster.learn(reply)
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
 
     def forget(self, name: str) -> None:
         """The node no longer knows the topic as we do."""
         self._known.pop(name, None)
+        self._cluster.leaders.forget(name)

@@ -28,6 +28,8 @@ MAX_CLIENT_NAME_CHARS: Final = 128
 MAX_TOKEN_CHARS: Final = 1024
 MAX_PARTITIONS_PER_TOPIC: Final = 1024
 MAX_CREDITS: Final = 1_000_000
+#: The name under which a member subscribes at several nodes.
+MAX_MEMBER_CHARS: Final = 128
 #: Rows in one page of pending events.
 MAX_PAGE_ROWS: Final = 10_000
 #: Streams of replays open on one connection, and the bytes that one may be sent unasked for more.
@@ -44,6 +46,10 @@ MAX_SCHEDULE_PAYLOAD_BYTES: Final = 16 * 1024
 MAX_SCHEDULE_META_BYTES: Final = 4 * 1024
 MAX_CRON_CHARS: Final = 256
 MAX_PREVIEW: Final = 1000
+
+#: Where a node is, and copies of a partition.
+MAX_ADDRESS_CHARS: Final = 255
+MAX_REPLICATION: Final = 7
 
 #: Times are signed 64-bit milliseconds since the epoch, UTC. The smallest value is the word "now".
 MIN_TIME_MS: Final = -(2**63) + 1

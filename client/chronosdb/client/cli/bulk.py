@@ -9,7 +9,7 @@ from typing import Final
 
 import anyio.to_thread
 
-from chronosdb.client import Client
+from chronosdb.client.buffered import PublishMany
 from chronosdb.client.cli.exits import Exit, Failure, outcome
 from chronosdb.client.cli.jsonl import LineSplitter, NumberedLine, parse_line
 from chronosdb.client.cli.output import Advance, counted
@@ -42,14 +42,12 @@ class BulkPublisher:
 
     def __init__(
         self,
-        client: Client,
-        topic: str,
+        publish: PublishMany,
         on_bad_line: Callable[[str], None] | None,
         seams: Seams,
     ) -> None:
         self.tally = Tally()
-        self._client = client
-        self._topic = topic
+        self._publish = publish
         self._on_bad_line = on_bad_line
         self._seams = seams
         self._ids = IdMaker(seams)
@@ -96,7 +94,7 @@ class BulkPublisher:
         if not batch:
             return
         try:
-            results = await self._client.publish_many(self._topic, [event for _, event in batch])
+            results = await self._publish([event for _, event in batch])
         except (Conflict, InvalidArgument) as error:
             if len(batch) == 1:
                 self._refuse(batch[0][0], error)

@@ -21,6 +21,7 @@ _META: Final = "chronosdb.client.cli."
 
 DEFAULT_SERVER: Final = "127.0.0.1:9000"
 DEFAULT_TIMEOUT_S: Final = 10.0
+_SERVER_HELP: Final = f"Node, or some nodes of a cluster, with commas  [{DEFAULT_SERVER}]"
 
 
 class Connect(Protocol):
@@ -86,7 +87,7 @@ def shared_options(*, environment: bool) -> list[click.Parameter]:
     was given before the command's name.
     """
     return [
-        _shared(["--server"], environment, metavar="HOST:PORT", help=f"Node  [{DEFAULT_SERVER}]"),
+        _shared(["--server"], environment, metavar="HOST:PORT", help=_SERVER_HELP),
         _shared(
             ["--timeout", "timeout_s"],
             environment,

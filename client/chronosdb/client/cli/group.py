@@ -30,6 +30,8 @@ def list_groups(app: App, topic: str) -> None:
         return
     rows = [(g.name, g.mode, g.members, g.lag, format_time(g.created_ms)) for g in groups]
     app.output.table(("group", "mode", "members", "lag", "created"), rows)
+    if groups and groups[0].unknown:
+        app.output.note(f"without {counted(groups[0].unknown, 'partition')} that did not answer")
 
 
 @group.command()
@@ -51,6 +53,8 @@ def show(app: App, topic: str, name: str) -> None:
         if info.lag
         else ("lag", "none"),
     ]
+    if info.unknown:
+        facts.append(("unknown", f"partitions {', '.join(map(str, info.unknown))}: no answer"))
     app.output.facts(facts)
     app.output.text([""])
     app.output.table(
@@ -120,6 +124,7 @@ def _summary(topic: str, summary: GroupSummary) -> dict[str, Any]:
         "mode": summary.mode,
         "members": summary.members,
         "lag": summary.lag,
+        "unknown": summary.unknown,
         "created_ms": summary.created_ms,
     }
 
@@ -132,6 +137,7 @@ def _as_json(info: GroupInfo) -> dict[str, Any]:
         "generation": info.generation,
         "lag": info.lag,
         "lag_ms": info.lag_ms,
+        "unknown": info.unknown,
         "created_ms": info.created_ms,
         "partitions": [
             {name: getattr(row, name) for name in row.__struct_fields__} for row in info.partitions

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TextColumn,
@@ -82,6 +83,23 @@ class Output:
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(title, total=total, word="")
             yield lambda nbytes, word: bar.update(task, advance=nbytes, word=word)
+
+    @contextmanager
+    def steps(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar on stderr over `total` steps, told how many are done; nothing if that is no terminal."""
+        if not sys.stderr.isatty():
+            yield lambda _done: None
+            return
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda done: bar.update(task, completed=done)
 
 
 def json_line(value: Any) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from functools import partial
 from io import BufferedIOBase
 from typing import Any, Final
 
 import click
 
 from chronosdb.client import Client, PublishResult
+from chronosdb.client.arguments import ACKS
 from chronosdb.client.cli.bulk import BulkPublisher, Tally
 from chronosdb.client.cli.context import App, Command, pass_app
 from chronosdb.client.cli.exits import Failure
@@ -77,6 +79,11 @@ may stand instead of "at"; "expires_at" and "expires_after" as the options say.
     callback=parsed_by(parse_header),
     help="A header; may be given again.",
 )
+@click.option(
+    "--acks",
+    type=click.Choice(ACKS),
+    help="Whose disks an event is to be on, instead of what the topic says.",
+)
 @click.option("--file", "source", type=click.File("rb"), help='JSON lines; "-" is stdin.')
 @click.option(
     "--on-error",
@@ -87,18 +94,24 @@ may stand instead of "at"; "expires_at" and "expires_after" as the options say.
 )
 @pass_app
 def publish(
-    app: App, /, topic: str, source: BufferedIOBase | None, on_error: str, **of_one_event: Any
+    app: App,
+    /,
+    topic: str,
+    source: BufferedIOBase | None,
+    on_error: str,
+    acks: str | None,
+    **of_one_event: Any,
 ) -> None:
     """One event or a file of them; `_HELP` is for users."""
     given = [name for name in _OF_ONE_EVENT if of_one_event[name] not in (None, ())]
     if source is not None:
         if given:
             raise click.UsageError("with --file each line says these itself: " + ", ".join(given))
-        _publish_file(app, topic, source, skip=on_error == "skip")
+        _publish_file(app, topic, source, acks, skip=on_error == "skip")
     elif "payload" not in given:
         raise click.UsageError("give a PAYLOAD, or --file FILE (--file - reads stdin)")
     else:
-        _publish_one(app, topic, **of_one_event)
+        _publish_one(app, topic, acks=acks, **of_one_event)
 
 
 def _publish_one(
@@ -113,6 +126,7 @@ def _publish_one(
     message_id: str | None,
     key: str | None,
     meta: tuple[tuple[str, str], ...],
+    acks: str | None,
 ) -> None:
     if at_ms is not None and after_ms is not None:
         raise click.UsageError("--at and --after exclude each other")
@@ -130,6 +144,7 @@ def _publish_one(
             after=_seconds(after_ms),
             expires_at=expires_at_ms,
             expires_after=_seconds(expires_after_ms),
+            acks=acks,
         )
 
     result = app.run(send)
@@ -141,12 +156,15 @@ def _publish_one(
     app.output.text([f"{result.message_id}  {place}{duplicate}"])
 
 
-def _publish_file(app: App, topic: str, source: BufferedIOBase, *, skip: bool) -> None:
+def _publish_file(
+    app: App, topic: str, source: BufferedIOBase, acks: str | None, *, skip: bool
+) -> None:
     on_bad_line = app.output.note if skip else None
 
     async def send(db: Client) -> Tally:
         await db.topic(topic)  # a topic that does not exist is no fault of the first line
-        publisher = BulkPublisher(db, topic, on_bad_line, Seams())
+        store = partial(db.publish_many, topic, acks=acks)
+        publisher = BulkPublisher(store, on_bad_line, Seams())
         try:
             with app.output.progress(f"publishing to {topic}", _size(source)) as advance:
                 await publisher.publish(source, advance)

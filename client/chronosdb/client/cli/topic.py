@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from chronosdb.client import TopicInfo
+from chronosdb.client.arguments import ACKS
 from chronosdb.client.cli.confirm import confirm
 from chronosdb.client.cli.context import App, Group, pass_app
 from chronosdb.client.cli.values import format_time, parse_setting, parsed_by
+from chronosdb.wire.limits import MAX_REPLICATION
+
+_COPIES: Final = click.IntRange(1, MAX_REPLICATION)
 
 
 @click.group(cls=Group)
@@ -20,6 +24,14 @@ def topic() -> None:
 @topic.command()
 @click.argument("name")
 @click.option("--partitions", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--replication", type=_COPIES, help="Copies of each partition, each at another node.")
+@click.option("--min-insync", type=_COPIES, help="Copies that are in sync, at least.")
+@click.option(
+    "--acks",
+    type=click.Choice(ACKS),
+    help="Whose disks an event is to be on when it is acked: the leader's, those of a quorum of the"
+    " copies in sync, or of all of them.",
+)
 @click.option(
     "--set",
     "settings",
@@ -31,9 +43,13 @@ def topic() -> None:
     " max_pending=1000000. May be given again.",
 )
 @pass_app
-def create(app: App, name: str, partitions: int, settings: tuple[tuple[str, int], ...]) -> None:
+def create(
+    app: App, /, name: str, partitions: int, settings: tuple[tuple[str, int], ...], **safety: Any
+) -> None:
     """Create the topic NAME, or confirm that it exists with these partitions and settings."""
-    _show(app, app.run(lambda db: db.create_topic(name, partitions, **dict(settings))))
+    given: dict[str, Any] = dict(settings)
+    given.update({word: value for word, value in safety.items() if value is not None})
+    _show(app, app.run(lambda db: db.create_topic(name, partitions, **given)))
 
 
 @topic.command("list")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
-from chronosdb.client.link import Link
+from chronosdb.client.cluster import Cluster
 from chronosdb.client.replay.event import ReplayChunk
 from chronosdb.client.replay.source import Bell, Source, open_all
 
@@ -17,8 +17,10 @@ class Merge:
     time. An impatient one takes the earliest of what has come.
     """
 
-    def __init__(self, link: Link, sources: Iterable[Source], bell: Bell, *, patient: bool) -> None:
-        self._link = link
+    def __init__(
+        self, cluster: Cluster, sources: Iterable[Source], bell: Bell, *, patient: bool
+    ) -> None:
+        self._cluster = cluster
         self._bell = bell
         self._patient = patient
         #: Sources by the time of their next event. Invariant: each source is here, in `_unknown`, or
@@ -50,7 +52,7 @@ class Merge:
                 return None
             closed = [source for source in self._unknown if source.closed]
             if closed:
-                await open_all(self._link, closed)
+                await open_all(self._cluster, closed)
             else:
                 await self._bell.wait()
         return source

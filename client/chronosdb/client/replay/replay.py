@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from chronosdb.client.arguments import check_count
-from chronosdb.client.link import Link
+from chronosdb.client.cluster import Cluster
 from chronosdb.client.replay.event import ReplayedEvent
 from chronosdb.client.replay.merge import Merge
 from chronosdb.client.replay.source import Bell, Source, ahead_bytes, cut_all
@@ -32,7 +32,7 @@ class Replay:
 
     def __init__(
         self,
-        link: Link,
+        cluster: Cluster,
         topics: Topics,
         next_stream: Callable[[], int],
         terms: ReplayTerms,
@@ -41,7 +41,7 @@ class Replay:
         speed: float | None,
         places: Mapping[int, ReplayPlace],
     ) -> None:
-        self._link = link
+        self._cluster = cluster
         self._topics = topics
         self._next_stream = next_stream
         self._terms = terms
@@ -128,9 +128,11 @@ class Replay:
         self._sources = [self._source(partition, ahead) for partition in partitions]
         groups: Sequence[list[Source]] = [self._sources]
         if ordered_apart and len(partitions) > 1:
-            await cut_all(self._link, self._sources)
+            await cut_all(self._cluster, self._sources)
             groups = [[source] for source in self._sources]
-        self._stages = deque(Merge(self._link, group, self._bell, patient=True) for group in groups)
+        self._stages = deque(
+            Merge(self._cluster, group, self._bell, patient=True) for group in groups
+        )
         return self._stages
 
     def _source(self, partition: int, ahead: int) -> Source:
@@ -148,7 +150,7 @@ class Replay:
         assert self._bell is not None
         for source in self._sources:
             source.go_on()
-        return Merge(self._link, self._sources, self._bell, patient=False)
+        return Merge(self._cluster, self._sources, self._bell, patient=False)
 
     def _take(self, source: Source) -> ReplayedEvent:
         assert self._stages

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import anyio
 
+from chronosdb.client.cluster import Cluster
 from chronosdb.client.connection import Connection
 from chronosdb.client.errors import to_error, to_failed
-from chronosdb.client.link import Link
+from chronosdb.client.leaders import Partition
 from chronosdb.client.replay.event import ReplayChunk
 from chronosdb.client.replay.terms import ReplayTerms
 from chronosdb.client.reply import Reply
 from chronosdb.wire import messages as m
-from chronosdb.wire.errors import ChronosError, ProtocolError, error_from_wire
+from chronosdb.wire.errors import ChronosError, NotFound, ProtocolError, error_from_wire
 from chronosdb.wire.limits import MAX_REPLAYS
 from chronosdb.wire.messages.replay import NO_CUT
 
@@ -80,6 +82,11 @@ class Source:
         self._owed = 0
         self._ended = False
         self._failure: ChronosError | None = None
+
+    @property
+    def where(self) -> Partition:
+        """Whose events these are."""
+        return Partition(self._terms.topic, self.partition)
 
     @property
     def has_head(self) -> bool:
@@ -215,7 +222,7 @@ def ahead_bytes(streams: int) -> int:
     return max(_AHEAD_BYTES_MIN, _AHEAD_BYTES // streams)
 
 
-async def cut_all(link: Link, sources: Sequence[Source]) -> None:
+async def cut_all(cluster: Cluster, sources: Sequence[Source]) -> None:
     """Let each source know where it ends, so that what is committed later is no part of it.
 
     Raises:
@@ -224,13 +231,13 @@ async def cut_all(link: Link, sources: Sequence[Source]) -> None:
     for first in range(0, len(sources), MAX_REPLAYS):
         some = sources[first : first + MAX_REPLAYS]
         try:
-            await open_all(link, some, ahead=False)
+            await open_all(cluster, some, ahead=False)
         finally:
             for source in some:
                 source.close()
 
 
-async def open_all(link: Link, sources: Sequence[Source], *, ahead: bool = True) -> None:
+async def open_all(cluster: Cluster, sources: Sequence[Source], *, ahead: bool = True) -> None:
     """Open those of `sources` that are closed; unless `ahead`, without events for now.
 
     Raises:
@@ -238,17 +245,21 @@ async def open_all(link: Link, sources: Sequence[Source], *, ahead: bool = True)
     """
 
     async def attempt() -> None:
-        connection = await link.connection()
-        asked = [
-            (source, source.ask(connection, ahead=ahead)) for source in sources if source.closed
-        ]
+        asked: deque[tuple[Source, Reply]] = deque()
         try:
+            for source in [source for source in sources if source.closed]:
+                connection = await cluster.connection(source.where)
+                asked.append((source, source.ask(connection, ahead=ahead)))
             while asked:
                 source, reply = asked[0]
                 source.opened((await reply.wait(m.ReplayOpened)).place)
-                del asked[0]
+                asked.popleft()
+        except NotFound as error:
+            error.retryable = await cluster.may_come(where, error)
+            raise
         finally:
             for source, _ in asked:
                 source.abandon()
 
-    await link.retry.run(attempt)
+    where = sources[0].where
+    await cluster.retry.run(attempt, partial(cluster.pause, where))

@@ -13,6 +13,7 @@ from chronosdb.client.buffered import BufferedPublisher, Sent
 from chronosdb.client.client import Client
 from chronosdb.client.connect import connect as connect_async
 from chronosdb.client.dlq import DeadLetters
+from chronosdb.client.operating import Operating
 from chronosdb.client.schedules import Schedules
 from chronosdb.client.sync.bridge import Bridge
 from chronosdb.client.sync.consuming import SyncSubscription
@@ -56,6 +57,19 @@ class SyncSchedules(Twin[Schedules]):
     resume = blocking(Schedules.resume)
     delete = blocking(Schedules.delete)
     preview = blocking(Schedules.preview)
+
+
+class SyncOperating(Twin[Operating]):
+    """As `Operating`."""
+
+    status = blocking(Operating.status)
+    topic = blocking(Operating.topic)
+    add = blocking(Operating.add)
+    drain = blocking(Operating.drain)
+    remove = blocking(Operating.remove)
+    transfer = blocking(Operating.transfer)
+    rebalance = blocking(Operating.rebalance)
+    set_replication = blocking(Operating.set_replication)
 
 
 class SyncSent(Twin[Sent]):
@@ -124,16 +138,38 @@ class SyncClient(Twin[Client]):
         return SyncDeadLetters(self._bridge, self._twin.dlq)
 
     @property
+    def cluster(self) -> SyncOperating:
+        """See `Client.cluster`."""
+        return SyncOperating(self._bridge, self._twin.cluster)
+
+    @property
     def schedules(self) -> SyncSchedules:
         """See `Client.schedules`."""
         return SyncSchedules(self._bridge, self._twin.schedules)
 
     def create_topic(
-        self, name: str, partitions: int = 1, *, retention: float | None = None, **settings: int
+        self,
+        name: str,
+        partitions: int = 1,
+        *,
+        replication: int | None = None,
+        min_insync: int | None = None,
+        acks: str | None = None,
+        retention: float | None = None,
+        **settings: int,
     ) -> TopicInfo:
         """See `Client.create_topic`."""
         # By hand: with settings of any name, `self` could be meant to be one of them.
-        create = partial(self._twin.create_topic, name, partitions, retention=retention, **settings)
+        create = partial(
+            self._twin.create_topic,
+            name,
+            partitions,
+            replication=replication,
+            min_insync=min_insync,
+            acks=acks,
+            retention=retention,
+            **settings,
+        )
         return self._bridge.call(create)
 
     @contextmanager
@@ -144,10 +180,11 @@ class SyncClient(Twin[Client]):
         linger: float = 0.005,
         max_batch: int = 1000,
         max_buffered: int = 10_000,
+        acks: str | None = None,
     ) -> Iterator[SyncPublisher]:
         """See `Client.publisher`."""
         publisher = self._twin.publisher(
-            topic, linger=linger, max_batch=max_batch, max_buffered=max_buffered
+            topic, linger=linger, max_batch=max_batch, max_buffered=max_buffered, acks=acks
         )
         with self._bridge.enter(publisher) as sends:
             yield SyncPublisher(self._bridge, sends)

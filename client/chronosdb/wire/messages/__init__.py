@@ -24,6 +24,21 @@ from chronosdb.wire.messages.base import (
     RequestId,
     SubscriptionId,
 )
+from chronosdb.wire.messages.cluster import (
+    AddNode,
+    ClusterReply,
+    ClusterState,
+    CopyState,
+    DescribeCluster,
+    DrainNode,
+    Moves,
+    NodeState,
+    PartitionState,
+    Rebalance,
+    RemoveNode,
+    SetReplication,
+    TransferLeader,
+)
 from chronosdb.wire.messages.connection import Closing, Done, Failed, Hello, Ping, Pong, Welcome
 from chronosdb.wire.messages.consuming import (
     Ack,
@@ -31,6 +46,8 @@ from chronosdb.wire.messages.consuming import (
     Deliver,
     Extend,
     Nack,
+    Recall,
+    Recalled,
     Subscribe,
     Unsubscribe,
 )
@@ -92,6 +109,7 @@ from chronosdb.wire.messages.topics import (
     CreateTopic,
     DeleteTopic,
     DescribeTopic,
+    LeadersChanged,
     ListTopics,
     TopicInfo,
     TopicReply,
@@ -115,6 +133,7 @@ ClientMessage: TypeAlias = (
     | Subscribe
     | Unsubscribe
     | Credit
+    | Recall
     | Ack
     | PutSchedule
     | GetSchedule
@@ -135,6 +154,13 @@ ClientMessage: TypeAlias = (
     | ReplayCredit
     | ReplayEnd
     | Stats
+    | DescribeCluster
+    | AddNode
+    | DrainNode
+    | RemoveNode
+    | TransferLeader
+    | Rebalance
+    | SetReplication
 )
 ServerMessage: TypeAlias = (
     Welcome
@@ -145,6 +171,7 @@ ServerMessage: TypeAlias = (
     | Failed
     | TopicReply
     | TopicsReply
+    | LeadersChanged
     | Published
     | GetReply
     | PendingPage
@@ -155,6 +182,7 @@ ServerMessage: TypeAlias = (
     | SchedulesPage
     | Preview
     | Deliver
+    | Recalled
     | GroupsReply
     | GroupReply
     | GroupMoved
@@ -163,11 +191,13 @@ ServerMessage: TypeAlias = (
     | Replayed
     | ReplayEnd
     | StatsReply
+    | ClusterReply
+    | Moves
 )
 
 #: Tags of the messages that may be as large as a frame may be: those with columns, and the lists of topics,
 #: groups and members, which only a client decodes.
-LARGE_TAGS: Final = frozenset({14, 20, 21, 23, 25, 33, 34, 42, 46, 48, 51, 56, 57, 64, 71})
+LARGE_TAGS: Final = frozenset({13, 14, 20, 21, 23, 25, 33, 34, 42, 46, 48, 51, 56, 57, 64, 71, 81})
 
 encode = msgspec.msgpack.Encoder().encode
 decode_from_client = msgspec.msgpack.Decoder(ClientMessage).decode
@@ -177,6 +207,7 @@ __all__ = [
     "LARGE_TAGS",
     "REDRIVE_GROUP",
     "Ack",
+    "AddNode",
     "Answer",
     "CancelWhere",
     "CancelledWhere",
@@ -184,6 +215,9 @@ __all__ = [
     "Changed",
     "ClientMessage",
     "Closing",
+    "ClusterReply",
+    "ClusterState",
+    "CopyState",
     "Count",
     "CountPending",
     "Counted",
@@ -195,9 +229,11 @@ __all__ = [
     "DeleteSchedule",
     "DeleteTopic",
     "Deliver",
+    "DescribeCluster",
     "DescribeGroup",
     "DescribeTopic",
     "Done",
+    "DrainNode",
     "Extend",
     "Failed",
     "Get",
@@ -213,6 +249,7 @@ __all__ = [
     "GroupsReply",
     "Hello",
     "Key",
+    "LeadersChanged",
     "ListDeadLetters",
     "ListGroups",
     "ListPending",
@@ -220,10 +257,13 @@ __all__ = [
     "ListTopics",
     "Message",
     "Millis",
+    "Moves",
     "Nack",
     "Name",
+    "NodeState",
     "NodeStats",
     "PartitionId",
+    "PartitionState",
     "PauseSchedule",
     "PendingPage",
     "Ping",
@@ -234,6 +274,10 @@ __all__ = [
     "Published",
     "PutSchedule",
     "Reason",
+    "Rebalance",
+    "Recall",
+    "Recalled",
+    "RemoveNode",
     "Replay",
     "ReplayCredit",
     "ReplayEnd",
@@ -247,6 +291,7 @@ __all__ = [
     "ScheduleSpec",
     "SchedulesPage",
     "ServerMessage",
+    "SetReplication",
     "SettleDeadLetters",
     "Stats",
     "StatsReply",
@@ -257,6 +302,7 @@ __all__ = [
     "TopicReply",
     "TopicStats",
     "TopicsReply",
+    "TransferLeader",
     "Unsubscribe",
     "Welcome",
     "decode_from_client",

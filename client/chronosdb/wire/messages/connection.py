@@ -19,13 +19,17 @@ class Hello(Message, frozen=True, array_like=True, tag=1):
 
 
 class Welcome(Message, frozen=True, array_like=True, tag=2):
-    """First frame of a node: who it is, its wall clock, and the largest frame it takes."""
+    """First frame of a node: who it is, its wall clock, and the largest frame it takes.
+
+    `address` is where clients reach it, as `TopicInfo.leaders` says it; empty: it is all there is.
+    """
 
     version: int
     cluster_id: str
     node_id: str
     server_ms: Millis
     max_frame_bytes: int
+    address: str = ""
 
 
 class Ping(Message, frozen=True, array_like=True, tag=3):

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from chronosdb.wire.limits import MAX_DELAY_MS, MAX_EXTEND_MS
+from chronosdb.wire.limits import MAX_DELAY_MS, MAX_EXTEND_MS, MAX_MEMBER_CHARS
 from chronosdb.wire.messages.base import (
+    Answer,
     Count,
     Credits,
     Message,
@@ -24,7 +25,8 @@ class Subscribe(Message, frozen=True, array_like=True, tag=30):
     """Join a group. `start` places a *new* group: "earliest", "latest", or epoch ms.
 
     `subscription` is chosen by the client, unique on its connection. `credits` is how many events
-    may be in flight to this member.
+    may be in flight to this member. Of a cluster, a member subscribes at several nodes: `member` is its
+    name, the same at each of them; empty: this subscription is all of it.
     """
 
     request: RequestId
@@ -34,6 +36,7 @@ class Subscribe(Message, frozen=True, array_like=True, tag=30):
     mode: Annotated[str, Meta(pattern=r"^(ordered|shared)\Z")]
     start: Annotated[str, Meta(pattern=r"^(earliest|latest)\Z")] | Millis
     credits: Credits
+    member: Annotated[str, Meta(max_length=MAX_MEMBER_CHARS)] = ""
 
 
 class Unsubscribe(Message, frozen=True, array_like=True, tag=31):
@@ -47,6 +50,20 @@ class Credit(Message, frozen=True, array_like=True, tag=32):
     """Grant `credits` more deliveries. No reply."""
 
     subscription: SubscriptionId
+    credits: Credits
+
+
+class Recall(Message, frozen=True, array_like=True, tag=53):
+    """Take back up to `credits` that were granted and not spent, to grant them to another node."""
+
+    request: RequestId
+    subscription: SubscriptionId
+    credits: Credits
+
+
+class Recalled(Answer, frozen=True, array_like=True, tag=54):
+    """So many were taken back. It comes behind all deliveries that were paid for before."""
+
     credits: Credits
 
 

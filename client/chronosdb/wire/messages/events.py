@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from msgspec import Meta
 
@@ -17,14 +17,22 @@ from chronosdb.wire.messages.base import (
     RequestId,
 )
 
+#: Whose disks: 0 the leader's, 1 a quorum's, 2 those of all replicas in sync.
+Acks: TypeAlias = Annotated[int, Meta(ge=0, le=2)]
+
 
 class Publish(Message, frozen=True, array_like=True, tag=20):
-    """Store a batch in one partition: all of it, or nothing and an error."""
+    """Store a batch in one partition: all of it, or nothing and an error.
+
+    `acks` says whose disks it is to be on before the answer: the leader's, those of a quorum of the
+    replicas in sync, or of all of them. None: as the topic says.
+    """
 
     request: RequestId
     topic: Name
     partition: PartitionId
     batch: memoryview
+    acks: Acks | None = None
 
 
 class Published(Answer, frozen=True, array_like=True, tag=21):

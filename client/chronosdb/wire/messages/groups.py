@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from chronosdb.wire.messages.base import Answer, Message, Millis, Name, RequestId
 
 
 class GroupSummary(Struct, frozen=True, array_like=True):
-    """A group in a list. `lag`: events that have fired and are not settled, in all partitions."""
+    """A group in a list. `lag`: events that have fired and are not settled, in all partitions.
+
+    All but those of which nobody could say it now: how many these are is `unknown`.
+    """
 
     name: str
     mode: str
     created_ms: int
     members: int
     lag: int
+    unknown: int = 0
 
 
 class GroupPartition(Struct, frozen=True, array_like=True):
@@ -38,19 +42,24 @@ class GroupPartition(Struct, frozen=True, array_like=True):
 
 
 class GroupMember(Struct, frozen=True, array_like=True):
-    """A member. `credits`: how many more events it may be sent; `leased`: how many it holds."""
+    """A member. `credits`: how many more events it may be sent; `leased`: how many it holds.
+
+    `member` is the name under which it subscribed at several nodes; empty: it did so at one.
+    """
 
     id: int
     client: str
     partitions: list[int]
     credits: int
     leased: int
+    member: str = ""
 
 
 class GroupInfo(Struct, frozen=True, array_like=True):
     """A group. `generation` grows with each change of the members; 0: there are none.
 
-    A partition in which the group has not begun, because making it was cut short, is not listed.
+    A partition in which the group has not begun, because making it was cut short, is not listed; nor is
+    one of which nobody could say anything now: these are `unknown`.
     """
 
     topic: str
@@ -60,6 +69,7 @@ class GroupInfo(Struct, frozen=True, array_like=True):
     generation: int
     partitions: list[GroupPartition]
     members: list[GroupMember]
+    unknown: list[int] = field(default_factory=list)
 
     @property
     def lag(self) -> int:

@@ -1,17 +1,20 @@
-"""Topics: create, describe, list."""
+"""Topics: create, describe, list, and who leads them."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from chronosdb.wire.limits import MAX_PARTITIONS_PER_TOPIC
-from chronosdb.wire.messages.base import Answer, Message, Name, RequestId
+from chronosdb.wire.messages.base import Answer, Count, Message, Name, RequestId
 
 
 class TopicInfo(Struct, frozen=True, array_like=True):
-    """A topic as clients see it. `leaders[p]` is partition p's "host:port", empty: this node."""
+    """A topic as clients see it. `leaders[p]` is partition p's "host:port".
+
+    Empty: of a cluster, nobody leads it now; else this node does.
+    """
 
     name: str
     partitions: int
@@ -43,10 +46,22 @@ class ListTopics(Message, frozen=True, array_like=True, tag=12):
 
 
 class TopicReply(Answer, frozen=True, array_like=True, tag=13):
-    """One topic; `created` says whether this request made it."""
+    """One topic; `created` says whether this request made it.
+
+    Of a cluster: `nodes` are the addresses of all its nodes, and of two answers the one with the larger
+    `version` is the later one, whichever nodes gave them.
+    """
 
     topic: TopicInfo
     created: bool = False
+    nodes: list[str] = field(default_factory=list)
+    version: Count = 0
+
+
+class LeadersChanged(Message, frozen=True, array_like=True, tag=15):
+    """Other nodes lead partitions of this topic now: ask for it again. Not asked for, not answered."""
+
+    topic: Name
 
 
 class TopicsReply(Answer, frozen=True, array_like=True, tag=14):
