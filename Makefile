@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-fast check format bench prove campaign torture mixed mutants lock clean
+.PHONY: help demo cluster test test-fast check format bench prove campaign torture mixed cluster-load mutants lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -18,6 +18,9 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## start a node, fire real records at their real spacing, kill -9 it, check
 	$(BIN)/chronos demo
+
+cluster: $(READY) ## three nodes on this machine: publish, kill -9 one, check; they stay up until Ctrl-C
+	$(BIN)/chronos demo --cluster
 
 test: $(READY) ## every test
 	$(BIN)/pytest -q
@@ -52,6 +55,9 @@ torture: $(READY) ## 200 cycles of publish, kill -9, restart, with every promise
 
 mixed: $(READY) ## everything at once under kills and restarts, judged by the checker: make mixed MINUTES=30
 	$(BIN)/python -m tests.process.mixed_load --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
+
+cluster-load: $(READY) ## three nodes under load, killed, paused, cut off, replaced: make cluster-load MINUTES=30
+	$(BIN)/python -m tests.process.cluster_load --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
 lock: $(READY) ## renew requirements.lock from pyproject.toml
 	$(BIN)/pip install --quiet uv

@@ -14,7 +14,7 @@ from rich.console import Console
 from bench.case import Piece, Result, run_piece
 from bench.errors import BenchError
 from bench.lab import Lab
-from bench.pieces import burst, drain, latency, lateness, memory, publish, restart
+from bench.pieces import burst, drain, latency, lateness, memory, publish, replication, restart
 from bench.report import print_machine, print_piece, write_json
 
 PIECES: Final[Mapping[str, Callable[..., Piece]]] = {
@@ -25,6 +25,7 @@ PIECES: Final[Mapping[str, Callable[..., Piece]]] = {
     "burst": burst.piece,
     "memory": memory.piece,
     "restart": restart.piece,
+    "replication": replication.piece,
 }
 
 #: What the parameters of pieces mean; a parameter's default is the default of its option.

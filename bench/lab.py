@@ -7,10 +7,11 @@ does costs the measured ones nothing.
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -70,6 +71,24 @@ class Lab:
         with self.home() as home, NodeProcess(home) as node:
             yield node
 
+    @contextmanager
+    def cluster(self, size: int) -> Iterator[list[NodeProcess]]:
+        """So many nodes without a past that are one cluster; killed afterwards."""
+        with self.home() as home, ExitStack() as stack, ThreadPoolExecutor(size) as starters:
+            ports = free_ports(size)
+            founders = ",".join(f"n{n}=127.0.0.1:{port}" for n, port in enumerate(ports))
+
+            def started(n: int) -> NodeProcess:
+                (home / f"n{n}").mkdir()
+                return NodeProcess(home / f"n{n}", _member(n, ports[n], founders))
+
+            # None of them serves before a majority is there.
+            starting = [starters.submit(started, n) for n in range(size)]
+            for one in wait(starting).done:
+                if one.exception() is None:
+                    stack.enter_context(one.result())
+            yield [one.result() for one in starting]
+
     def start(self, work: Callable[P, Work[T]], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Begin `work`, a module's async function, in a client process."""
         return self._clients.submit(_run, partial(work, *args, **kwargs))
@@ -77,6 +96,23 @@ class Lab:
     def run(self, work: Callable[P, Work[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of `work` in a client process."""
         return self.start(work, *args, **kwargs).result()
+
+
+def _member(number: int, peer_port: int, founders: str) -> list[str]:
+    """The options of one node of a new cluster."""
+    return [
+        *("--node-id", f"n{number}", "--initial-cluster", founders),
+        *("--peer-listen", f"127.0.0.1:{peer_port}"),
+    ]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [server.getsockname()[1] for server in servers]
 
 
 def _run(work: Callable[[], Work[T]]) -> T:

@@ -37,6 +37,9 @@ class Load:
     callers: int = 8
     #: Ids in random order instead of ascending: dearer for an index.
     scattered: bool = False
+    #: Of the topic, when it is made; None: as the node likes.
+    copies: int | None = None
+    acks: str | None = None
 
     def __post_init__(self) -> None:
         assert self.count > 0, "a load of nothing"

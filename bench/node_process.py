@@ -7,6 +7,7 @@ import selectors
 import subprocess
 import sysconfig
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
@@ -26,8 +27,8 @@ class NodeProcess:
     As a context manager it kills the node when the block ends, unless it has ended before.
     """
 
-    def __init__(self, directory: Path) -> None:
-        """Starts the process and waits until it serves.
+    def __init__(self, directory: Path, options: Sequence[str] = ()) -> None:
+        """Starts the process, with further options, and waits until it serves.
 
         Raises:
             BenchError: it ended instead, or took longer than `START_S_MAX`.
@@ -35,7 +36,9 @@ class NodeProcess:
         self._errors = directory / "stderr.txt"
         started_s = time.monotonic()
         with self._errors.open("ab") as errors:
-            self._process = subprocess.Popen(_command(directory), stdout=-1, stderr=errors)
+            self._process = subprocess.Popen(
+                [*_command(directory), *options], stdout=-1, stderr=errors
+            )
         try:
             #: HOST:PORT for clients.
             self.address = self._await_address()

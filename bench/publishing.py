@@ -18,7 +18,7 @@ from chronosdb.client import Client, Event, connect
 async def publish(address: str, load: Load) -> Spent:
     """Publish all of `load` to its topic, made if missing; measured from the first send to the last ack."""
     async with connect(address, timeout=60) as db:
-        await db.create_topic(load.topic)
+        await db.create_topic(load.topic, replication=load.copies, acks=load.acks)
         batches = load.batches()
         watch = Stopwatch()
         async with anyio.create_task_group() as callers:
@@ -86,7 +86,8 @@ async def publish_singles(address: str, topic: str, callers: int, pace: Pace) ->
     """Publish single events; whichever caller is free takes the next. All share one connection."""
     singles = Singles()
     async with connect(address) as db:
-        await db.create_topic(topic)
+        if topic not in {known.name for known in await db.topics()}:
+            await db.create_topic(topic)
         await anyio.sleep(max(0, pace.start_ms - now_ms()) / 1000)
         turns = pace.turns_ns()
         async with anyio.create_task_group() as group:

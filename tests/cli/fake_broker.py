@@ -88,14 +88,18 @@ class FakeBroker:
         payload: bytes,
         *,
         message_id: str | None = None,
+        acks: str | None = None,
         **facts: Any,
     ) -> PublishResult:
         name = message_id or f"made-{len(self.stored)}"
         event = new_event(payload, message_id=name, now_ms=lambda: NOW_MS, **facts)
-        return (await self.publish_many(topic, [event]))[0]
+        return (await self.publish_many(topic, [event], acks=acks))[0]
 
-    async def publish_many(self, topic: str, events: Sequence[Event]) -> list[PublishResult]:
+    async def publish_many(
+        self, topic: str, events: Sequence[Event], *, acks: str | None = None
+    ) -> list[PublishResult]:
         """All or nothing, as for the events of one partition."""
+        self.terms["acks"] = acks
         await self.topic(topic)
         for event in events:
             known = self.stored.get(event.message_id or "")

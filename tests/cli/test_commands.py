@@ -57,6 +57,24 @@ def lines_file(tmp_path: Path, *lines: object) -> str:
 # ---- topic -----------------------------------------------------------------------------------------
 
 
+def test_a_topic_may_be_replicated(chronos: Run, printed: Callable[[], Any]) -> None:
+    safety = ("--replication", "3", "--min-insync", "2", "--acks", "all")
+    assert chronos("topic", "create", "safe", *safety, "--json") is Exit.OK
+    assert printed()[0]["settings"] == {"replication": 3, "min_insync": 2, "acks": "all"}
+    assert chronos("topic", "create", "safe", "--acks", "most") is Exit.USAGE
+
+
+def test_a_publish_says_whose_disks(broker: FakeBroker, chronos: Run, tmp_path: Path) -> None:
+    """One event, or a file of them."""
+    assert chronos("publish", "orders", "x", "--acks", "all") is Exit.OK
+    assert broker.terms["acks"] == "all"
+    events = lines_file(tmp_path, {"payload": "x"})
+    assert chronos("publish", "orders", "--file", events, "--acks", "leader") is Exit.OK
+    assert broker.terms["acks"] == "leader"
+    assert chronos("publish", "orders", "x") is Exit.OK
+    assert broker.terms["acks"] is None
+
+
 def test_a_topic_takes_settings(chronos: Run, printed: Callable[[], Any]) -> None:
     """Each `--set` is one of them; a wrong one is wrong usage."""
     words = ("topic", "create", "slow", "--set", "max_attempts=2", "--set", "ack_timeout_ms=5m")

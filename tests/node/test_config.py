@@ -55,7 +55,30 @@ OTHER = {
     "handshake_timeout": "1s",
     "idle_timeout": "2m",
     "shutdown_timeout": "0",
+    "advertise": "db1.example:9000",
+    "initial_cluster": "n1=10.0.0.1:9001,n2=[fd00::2]:9001",
+    "join": "n1=10.0.0.1:9001",
+    "cluster_name": "blue",
+    "cluster_secret_file": "/etc/chronos/secret",
+    "peer_listen": "127.0.0.1:9101",
+    "peer_advertise": "db1.example:9001",
+    "rack": "r1",
+    "replication": "2",
+    "lease": "2s",
+    "heartbeat_interval": "100ms",
+    "replica_lag_max": "1s",
+    "catch_up_rate": "1MB",
+    "max_clock_skew": "250ms",
 }
+
+#: What some of them cannot be without.
+COMPANIONS = {
+    "initial_cluster": ["--node-id", "n1"],
+    "join": ["--node-id", "n4", "--cluster-name", "blue"],
+}
+
+
+IN_CLUSTER = ["--node-id", "n1", "--initial-cluster", "n1=a:1,n2=a:2,n3=a:3"]
 
 
 def load(*argv: str, environ: dict[str, str] | None = None, **files: str) -> Config:
@@ -104,10 +127,11 @@ def test_every_setting_has_another_value_here() -> None:
 def test_each_setting_is_a_flag_a_variable_and_a_key(key: str) -> None:
     """The three ways to write a setting give the same value, which is not the default."""
     one, text = BY_KEY[key], OTHER[key]
-    by_flag = load(*flags(one, text))
-    assert (
-        by_flag == load(environ={one.variable("CHRONOS_"): text}) == load_toml(in_toml(one, text))
-    )
+    rest = COMPANIONS.get(key, [])
+    by_flag = load(*flags(one, text), *rest)
+    by_variable = load(*rest, environ={one.variable("CHRONOS_"): text})
+    by_key = load("--config", "node.toml", *rest, node=in_toml(one, text))
+    assert by_flag == by_variable == by_key
     assert getattr(by_flag, one.field) != one.default
 
 
@@ -158,6 +182,11 @@ def test_a_table_is_a_prefix() -> None:
         (["--node-id", "a/b"], '"a/b" is not a name'),
         (["--data-dir", ""], "a path must not be empty"),
         (["--max-inflight-bytes", "1MiB"], "the least is 16MiB"),
+        (["--initial-cluster", "a:1"], '"a:1" is not NAME=HOST:PORT'),
+        (["--initial-cluster", "n1=a:1,n1=b:1"], 'node "n1" is given twice'),
+        (["--initial-cluster", "n1=a"], '"a" is not HOST:PORT'),
+        (["--initial-cluster", "n1=a:0"], 'nobody can dial "a:0": give the address of node n1'),
+        (["--join", "n1=0.0.0.0:9001"], 'nobody can dial "0.0.0.0:9001"'),
         (["--ack-timout", "30s"], "--ack-timeout"),
         (["--ack-timeout"], "requires an argument"),
         (["serve"], "unexpected extra argument"),
@@ -250,6 +279,32 @@ def test_loopback_needs_no_assent(host: str) -> None:
         (["--http", "127.0.0.1:9000"], "listen and http are both 127.0.0.1:9000"),
         (["--backoff", "2m"], "backoff (2m) is longer than backoff_max (1m)"),
         (["--idle-timeout", "2s"], "handshake_timeout (5s) is longer than idle_timeout (2s)"),
+        (["--lease", "500ms", "--heartbeat-interval", "300ms"], "one lost heartbeat would end it"),
+        (["--initial-cluster", "n1=a:1"], "a node with initial_cluster needs a name: set node_id"),
+        (["--join", "n1=a:1", "--cluster-name", "c"], "a node with join needs a name: set node_id"),
+        (["--join", "n1=a:1", "--node-id", "n2"], "set cluster_name"),
+        (["--initial-cluster", "n1=a:1", "--node-id", "n2"], "initial_cluster has no node 'n2'"),
+        (
+            [*IN_CLUSTER, "--join", "n2=a:2", "--cluster-name", "c"],
+            "a node has one of them",
+        ),
+        (
+            ["--node-id", "n1", "--initial-cluster", ",".join(f"n{n}=a:{n}" for n in range(1, 9))],
+            "initial_cluster has 8 nodes; begin with 3 or 5, 7 at most",
+        ),
+        (
+            [*IN_CLUSTER, "--peer-listen", "10.0.0.1:9001"],
+            "peer_listen 10.0.0.1:9001 can be reached from other machines",
+        ),
+        (
+            [*IN_CLUSTER, "--peer-listen", "[::]:9001", "--cluster-secret-file", "s"],
+            "peer_listen [::]:9001 is no address that others can dial; set peer_advertise",
+        ),
+        ([*IN_CLUSTER, "--peer-advertise", "a:0"], "peer_advertise a:0 is no address"),
+        (
+            [*IN_CLUSTER, "--listen", "0.0.0.0:9000", "--insecure-i-know"],
+            "listen 0.0.0.0:9000 is no address that others can dial; set advertise",
+        ),
     ],
 )
 def test_contradictions_are_refused(argv: list[str], says: str) -> None:

@@ -82,6 +82,8 @@ class RawClient:
         self._deliveries: deque[Delivery] = deque()
         #: What came for replays, in order.
         self.streamed: list[m.Replayed | m.ReplayEnd] = []
+        #: Topics that other nodes lead now, as the node said without being asked.
+        self.led_anew: list[str] = []
         #: Why the node hung up, when it said so.
         self.closing: str | None = None
 
@@ -164,10 +166,11 @@ class RawClient:
         mode: str = "shared",
         start: str | int = "earliest",
         credit: int = 1000,
+        member: str = "",
     ) -> int:
         """The number of the subscription."""
         number = self.number()
-        await self.call(m.Subscribe, number, topic, group, mode, start, credit)
+        await self.call(m.Subscribe, number, topic, group, mode, start, credit, member)
         return number
 
     async def unsubscribe(self, subscription: int) -> None:
@@ -241,6 +244,8 @@ class RawClient:
                 self._deliveries += _deliveries(message, self._now_ms())
             elif isinstance(message, m.Replayed | m.ReplayEnd):
                 self.streamed.append(message)
+            elif isinstance(message, m.LeadersChanged):
+                self.led_anew.append(message.topic)
             elif isinstance(message, m.Closing):
                 self.closing = message.reason
             elif (request := getattr(message, "request", None)) is not None:

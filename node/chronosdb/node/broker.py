@@ -1,10 +1,10 @@
-"""The broker: which topics there are, and the partitions of them that this node serves."""
+"""The broker: which topics and groups there are, and the partitions of them that this node leads."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
 
@@ -12,54 +12,27 @@ import trio
 
 from chronosdb.node import faults
 from chronosdb.node.dead_letters import DeadLetterOffice
-from chronosdb.node.environment import Environment
+from chronosdb.node.fanout.fanout import Fanout
+from chronosdb.node.fanout.routes import Routes
+from chronosdb.node.holding.holding import Holding, Hooks
+from chronosdb.node.holding.opener import Opener
+from chronosdb.node.locks import Locks
 from chronosdb.node.metadata import Metadata
-from chronosdb.node.partition.committer import CommitOptions
-from chronosdb.node.partition.partition import (
-    Partition,
-    PartitionId,
-    options_for,
-    policy_for,
-    retention_for,
-)
-from chronosdb.node.partition.reader import RecordCache
-from chronosdb.node.partition.retirement import RetentionLimits
-from chronosdb.node.removal import remove_orphans, remove_partition
+from chronosdb.node.partition.partition import Partition, options_for, policy_for
 from chronosdb.node.reply import Reply
-from chronosdb.raft import (
-    BumpEpochs,
-    CreateTopic,
-    DeleteGroup,
-    DeleteTopic,
-    GroupInfo,
-    PutGroup,
-    RegisterNode,
-    TopicInfo,
-)
+from chronosdb.node.topic_rules import check_alone, check_topic, with_copies
+from chronosdb.raft import CreateTopic, DeleteGroup, DeleteTopic, GroupInfo, PutGroup, TopicInfo
 from chronosdb.sched import RetryPolicy
-from chronosdb.wal import DiskFull, KeyValue, LogOptions
-from chronosdb.wal.layout import DataDir
-from chronosdb.wire.errors import ChronosError, InvalidArgument, NotFound, Overloaded
+from chronosdb.wal import DiskFull
+from chronosdb.wire.errors import ChronosError, NotFound, Overloaded
 from chronosdb.wire.letters import SUFFIX
-from chronosdb.wire.limits import MAX_NAME_CHARS
-from chronosdb.wire.units import format_duration
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_OPENED_AT_ONCE: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerOptions:
-    """The node's defaults for its partitions; a topic's settings go over them."""
-
-    log: LogOptions
-    commit: CommitOptions
-    retry: RetryPolicy
-    retention: RetentionLimits
-    cache_bytes: int
+#: The settings that say how safe a topic's events are.
+_SAFETY: Final = ("replication", "min_insync", "acks")
 
 
 class Broker:
@@ -67,64 +40,42 @@ class Broker:
 
     def __init__(
         self,
-        env: Environment,
-        data_dir: DataDir,
-        node_id: str,
-        *,
         metadata: Metadata,
-        views: KeyValue,
-        options: BrokerOptions,
+        holding: Holding,
+        opener: Opener,
+        fanout: Fanout | None = None,
     ) -> None:
-        self._env = env
-        self._data_dir = data_dir
-        self._node_id = node_id
         self._metadata = metadata
-        self._views = views
-        self._options = options
-        self._cache = RecordCache(options.cache_bytes)
-        self._partitions: dict[tuple[int, int], Partition] = {}
+        self._holding = holding
+        self._fanout = fanout
+        self._defaults = opener.defaults
         self._nursery: trio.Nursery | None = None
-        self._opening = trio.CapacityLimiter(_OPENED_AT_ONCE)
-        #: One topic is created or deleted at a time: one that is known has its partitions open.
-        self._changing = trio.Lock()
-        self._dead_letters = DeadLetterOffice(self)
+        #: Held while a topic is created or deleted: one that is known has its partitions open.
+        self._changing = Locks[str]()
+        #: The way to partitions that may be led elsewhere.
+        self.routes = Routes(self, fanout)
+        self._dead_letters = DeadLetterOffice(self, self.routes)
         self._stopping = False
-        #: Told of each partition that was opened, before it commits anything.
-        self.on_opened: Callable[[Partition], None] = lambda _partition: None
-        #: Told when there is another open partition.
-        self.on_serving: Callable[[], None] = lambda: None
+        opener.on_dead_letters = self._dead_letters.post
 
-    async def run(self, address: str, task_status: trio.TaskStatus[None]) -> None:
-        """Serve this node's partitions until `stop`; started when all of them are open."""
-        known = self._metadata.view.nodes.get(self._node_id)
-        # Counted, not timed: after a clock step back this life would seem older than the last.
-        incarnation = 1 if known is None else known.incarnation + 1
-        await self._metadata.submit(RegisterNode(self._node_id, address, incarnation))
-        await self._metadata.submit(BumpEpochs(self._node_id))
-        await self._env.threads.run(
-            remove_orphans, self._env.disk, self._data_dir, self._views, self._metadata.view
-        )
+    @property
+    def hooks(self) -> Hooks:
+        """Who is told of what happens to partitions; to be set before `run`."""
+        return self._holding.hooks
+
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        """Serve this node's partitions until `stop`; started when they serve."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            async with trio.open_nursery() as opening:
-                for topic in self._metadata.view.topics.values():
-                    for index in range(topic.partitions):
-                        opening.start_soon(self._open_partition, topic, index)
+            await nursery.start(self._holding.run)
             nursery.start_soon(self._dead_letters.run)
-            logger.info(
-                "%d partitions of %d topics are open; %d events are pending",
-                len(self._partitions),
-                len(self._metadata.view.topics),
-                sum(len(p.state.timers.pending) for p in self._partitions.values()),
-            )
             task_status.started()
 
     def stop(self) -> None:
         """Let every partition finish what is queued; `run` returns when all have."""
         self._stopping = True
         self._dead_letters.stop()
-        for partition in self._partitions.values():
-            partition.stop()
+        self._holding.stop()
 
     def topics(self) -> list[TopicInfo]:
         """All topics, by name."""
@@ -141,28 +92,61 @@ class Broker:
             raise NotFound(f"there is no topic {name!r}; create it first (create_topic)")
         return info
 
+    async def known(self, look: Callable[[], T]) -> T:
+        """What `look` finds in the metadata, also if this node has not heard of it yet.
+
+        Raises:
+            NotFound: there is none in the whole cluster.
+        """
+        with suppress(NotFound):
+            return look()
+        if self._fanout is not None:
+            await self._metadata.read()
+        return look()
+
     def partition(self, topic: str, index: int) -> Partition:
         """A partition that this node leads.
 
         Raises:
             NotFound: no such topic or partition.
-            Overloaded: it is not open yet.
+            NotLeader: another node leads it; the details say which.
+            Overloaded: nobody leads it yet.
         """
         info = self.topic(topic)
-        partition = self._partitions.get((info.id, index))
+        partition = self._holding.leading(info, index)
         if partition is not None:
             return partition
         if index < info.partitions:
-            raise Overloaded(f"partition {index} of topic {topic!r} is not open yet; try again")
+            raise self._holding.elsewhere(info, index)
         raise NotFound(f"topic {topic!r} has {info.partitions} partitions; {index} is none of them")
 
     def open_partitions(self) -> list[Partition]:
-        """The partitions that are open now, by topic in the order in which topics were made."""
-        return [self._partitions[key] for key in sorted(self._partitions)]
+        """The partitions that are led here, by topic in the order in which topics were made."""
+        return self._holding.open_partitions()
 
-    def partitions(self, topic: str) -> list[Partition]:
-        """All partitions of a topic."""
-        return [self.partition(topic, index) for index in range(self.topic(topic).partitions)]
+    def leaders(self, info: TopicInfo) -> list[str]:
+        """See `Holding.leaders`."""
+        return self._holding.leaders(info)
+
+    def addresses(self) -> list[str]:
+        """See `Holding.addresses`."""
+        return self._holding.addresses()
+
+    @property
+    def version(self) -> int:
+        """Of two answers about topics, the one with the larger version is the later; alone, 0."""
+        return 0 if self._fanout is None else self._metadata.view.version
+
+    def led(self, topic: str) -> list[Partition]:
+        """Those partitions of a topic that this node leads.
+
+        Raises:
+            NotFound: no such topic.
+            Overloaded: this node is alone, and one of them is not open yet.
+        """
+        info = self.topic(topic)
+        found = (self._led(info, index) for index in range(info.partitions))
+        return [partition for partition in found if partition is not None]
 
     async def create_topic(
         self, name: str, partitions: int, settings: Mapping[str, int]
@@ -179,12 +163,16 @@ class Broker:
     async def dead_letter_topic(self, name: str) -> TopicInfo:
         """The dead-letter topic of this name, made where there is none yet.
 
-        One that the user made, with other partitions or settings, will do.
+        One that the user made, with other partitions or settings, will do. A new one is kept as safe as
+        the topic that its letters come from.
         """
         try:
             return self.topic(name)
         except NotFound:
-            return (await self.create_topic(name, 1, {}))[0]
+            source = self._metadata.view.topics.get(name.removesuffix(SUFFIX))
+            of_source = {} if source is None or self._fanout is None else source.settings
+            settings = {key: of_source[key] for key in _SAFETY if key in of_source}
+            return (await self.create_topic(name, 1, settings))[0]
 
     async def delete_topic(self, name: str) -> None:
         """Delete a topic with its groups and all its events.
@@ -249,81 +237,39 @@ class Broker:
 
     def retry_policy(self, topic: str) -> RetryPolicy:
         """How deliveries of a topic are retried."""
-        return policy_for(self._options.retry, self.topic(topic).settings)
+        return policy_for(self._defaults.retry, self.topic(topic).settings)
 
     def max_delay_ms(self, topic: str) -> int:
         """How far ahead a topic's events may be due; 0: no limit. Raises NotFound."""
-        return options_for(self._options.commit, self.topic(topic).settings).max_delay_ms
+        return options_for(self._defaults.commit, self.topic(topic).settings).max_delay_ms
+
+    def _led(self, info: TopicInfo, index: int) -> Partition | None:
+        partition = self._holding.leading(info, index)
+        if partition is None and self._fanout is None:
+            raise self._holding.elsewhere(info, index)
+        return partition
 
     async def _create_topic(self, command: CreateTopic) -> tuple[TopicInfo, bool]:
-        async with self._changing:
-            _check_topic_name(command.name)
-            _check_effect(command.settings)
-            self._check_retention(command.settings)
-            policy_for(self._options.retry, command.settings)
+        check_topic(command, self._defaults)
+        async with self._changing.alone(command.name):
+            if self._fanout is None:
+                check_alone(command.settings)
+            else:
+                view = await self._metadata.read()
+                command = with_copies(command, view, self._defaults.replication)
             result = await self._metadata.change(command)
             info = self.topic(command.name)
-            for index in range(info.partitions):
-                if (info.id, index) not in self._partitions:
-                    await self._open_partition(info, index)
+            await self._holding.created(info)
         if result.created:
             logger.info("topic %s was created", info.name)
         return info, result.created
 
-    def _check_retention(self, settings: Mapping[str, int]) -> None:
-        """The bytes of events are needed for as long as their ids are known."""
-        retention_ms = settings.get("retention_ms", self._options.retention.ms)
-        window_ms = settings.get("dedup_window_ms", self._options.commit.dedup_window_ms)
-        if 0 < retention_ms < window_ms:
-            raise InvalidArgument(
-                f"retention_ms is {format_duration(retention_ms)}, shorter than dedup_window_ms,"
-                f" {format_duration(window_ms)}: a repeated publish is told from a conflict by the"
-                " first one's bytes. Shorten dedup_window_ms too"
-            )
-
     async def _delete_topic(self, name: str) -> None:
-        async with self._changing:
-            info = self.topic(name)
+        async with self._changing.alone(name):
+            info = await self.known(lambda: self.topic(name))
             await self._metadata.change(DeleteTopic(name))
-            for index in range(info.partitions):
-                await self._remove_partition(info.id, index)
+            await self._holding.deleted(info)
         logger.info("topic %s was deleted", name)
-
-    async def _remove_partition(self, topic_id: int, index: int) -> None:
-        partition = self._partitions.pop((topic_id, index), None)
-        if partition is None:  # it could not be opened
-            return
-        partition.stop()
-        await partition.closed.wait()
-        await self._env.threads.run(
-            remove_partition, self._env.disk, self._data_dir, self._views, partition.id
-        )
-
-    async def _open_partition(self, info: TopicInfo, index: int) -> None:
-        assert self._nursery is not None
-        identity = PartitionId(info.name, info.id, index)
-        async with self._opening:
-            partition = await self._env.threads.run(self._open, identity, info)
-        self.on_opened(partition)
-        await self._nursery.start(partition.run, self._node_id, info.epochs[index])
-        self._partitions[info.id, index] = partition
-        self.on_serving()
-        if self._stopping:
-            partition.stop()
-
-    def _open(self, identity: PartitionId, info: TopicInfo) -> Partition:
-        """Runs in a worker thread."""
-        return Partition.open(
-            self._env,
-            identity,
-            directory=self._data_dir.partition(identity.directory),
-            views=self._views,
-            cache=self._cache,
-            log_options=self._options.log,
-            options=options_for(self._options.commit, info.settings),
-            retention=retention_for(self._options.retention, info.name, info.settings),
-            on_dead_letters=self._dead_letters.post,
-        )
 
 
 async def _reply_with(work: Callable[[], Awaitable[T]], reply: Reply[T | ChronosError]) -> None:
@@ -333,21 +279,3 @@ async def _reply_with(work: Callable[[], Awaitable[T]], reply: Reply[T | Chronos
         reply.set(error)
     except DiskFull as error:
         reply.set(faults.of_log(error))
-
-
-def _check_effect(settings: Mapping[str, int]) -> None:
-    """A promise that this version cannot keep is refused, not noted."""
-    if settings.get("replication", 1) != 1:
-        raise InvalidArgument(
-            "replication: this is a single node, which keeps one copy; leave it at 1"
-        )
-
-
-def _check_topic_name(name: str) -> None:
-    """Every topic must be able to have a dead-letter topic."""
-    longest = MAX_NAME_CHARS - len(SUFFIX)
-    if len(name) > longest and not name.endswith(SUFFIX):
-        raise InvalidArgument(
-            f"a topic name of {len(name)} characters leaves no room for {SUFFIX!r};"
-            f" at most {longest} are allowed"
-        )

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Final, Protocol
 
 import trio
 
 from chronosdb.node.clock import Signal
+from chronosdb.node.fanout.routes import Routes
 from chronosdb.node.partition.dispatcher import DeadLetter
 from chronosdb.node.partition.partition import Partition
-from chronosdb.node.partition.proposals import Placement
 from chronosdb.node.reply import Reply
 from chronosdb.raft import TopicInfo
 from chronosdb.wire import EventBatch, Row, encode_batch, partition_for
@@ -39,30 +40,32 @@ class Topics(Protocol):
         """The dead-letter topic of this name, made where there is none yet."""
         ...
 
-    def partition(self, topic: str, index: int) -> Partition:
-        """One partition; raises NotFound."""
-        ...
 
+class _Queue:
+    """The letters of one partition, oldest first."""
 
-@dataclass(frozen=True, slots=True)
-class _Parcel:
-    partition: Partition
-    letter: DeadLetter
+    def __init__(self, source: Partition) -> None:
+        self.source = source
+        #: Bounded by the leases in flight: each letter is a position that no one is sent any more.
+        self.letters: deque[DeadLetter] = deque()
+        #: Not tried before this time of trio's clock.
+        self.again_s = 0.0
 
 
 class DeadLetterOffice:
     """Copies dead letters, one after the other, until each is where it belongs."""
 
-    def __init__(self, topics: Topics) -> None:
+    def __init__(self, topics: Topics, routes: Routes) -> None:
         self._topics = topics
-        #: Bounded by the leases in flight: each parcel is a position that no one is sent any more.
-        self._parcels: deque[_Parcel] = deque()
+        self._routes = routes
+        #: Each partition in turn. Invariant: none is empty.
+        self._queues: dict[Partition, _Queue] = {}
         self._wake = Signal()
         self._stopping = False
 
     def post(self, partition: Partition, letters: Sequence[DeadLetter]) -> None:
         """Take these letters over; they are settled when they have arrived."""
-        self._parcels.extend(_Parcel(partition, letter) for letter in letters)
+        self._queues.setdefault(partition, _Queue(partition)).letters.extend(letters)
         self._wake.set()
 
     def stop(self) -> None:
@@ -73,57 +76,60 @@ class DeadLetterOffice:
     async def run(self) -> None:
         """Deliver until stopped."""
         while not self._stopping:
-            if not self._parcels:
-                await self._wake.wait()
+            queue = self._next()
+            if queue is None:
+                await self._pause()
                 continue
             try:
-                await self._deliver(self._parcels[0])
+                await self._deliver(queue.source, queue.letters[0])
             except ChronosError as error:
-                await self._put_off(error)
+                if not self._stopping and not queue.source.stopping:
+                    logger.warning("dead letters of %s wait: %s", queue.source.id.topic, error)
+                # What keeps this letter keeps the others of its topic too, and nobody else's.
+                queue.again_s = trio.current_time() + _RETRY_S
             else:
-                self._parcels.popleft()
+                queue.letters.popleft()
+            del self._queues[queue.source]
+            if queue.letters:  # behind the others
+                self._queues[queue.source] = queue
 
-    async def _put_off(self, error: ChronosError) -> None:
-        """What keeps this letter may not keep the others: it goes to the end."""
-        if self._parcels[0].partition.stopping:
-            # Its topic was deleted, or the node stops, and finds it again at the next start.
-            self._parcels.popleft()
-        elif not self._stopping:
-            logger.warning("dead letter waits: %s", error)
-            self._parcels.rotate(-1)
-            await trio.sleep(_RETRY_S)
+    def _next(self) -> _Queue | None:
+        """The queue whose turn it is."""
+        for source in [source for source in self._queues if source.stopping]:
+            # Its topic was deleted, or it is led elsewhere or later, and whoever leads it then finds
+            # these letters again.
+            del self._queues[source]
+        now_s = trio.current_time()
+        ready = (queue for queue in self._queues.values() if queue.again_s <= now_s)
+        return next(ready, None)
 
-    async def _deliver(self, parcel: _Parcel) -> None:
-        source = parcel.partition
+    async def _pause(self) -> None:
+        again_s = min((queue.again_s for queue in self._queues.values()), default=math.inf)
+        with trio.move_on_at(again_s):
+            await self._wake.wait()
+
+    async def _deliver(self, source: Partition, letter: DeadLetter) -> None:
         name = dead_letter_topic(source.id.topic)
         topic = await self._topics.dead_letter_topic(name)
         if self._stopping or source.stopping:
             raise Overloaded("the node is shutting down, and the partition may be closed by now")
-        row = _copy(source, parcel.letter)
+        row = _copy(source, letter)
         index = partition_for(row.key or None, row.message_id, topic.partitions)
-        await _published(self._topics.partition(name, index), EventBatch(encode_batch([row])))
+        with suppress(Conflict):  # It is there, for another reason, from before a crash.
+            await self._routes.publish(name, index, EventBatch(encode_batch([row])))
         settled = Reply[ChronosError | None]()
-        source.dispatcher.dead_lettered(parcel.letter, settled.set)
+        source.dispatcher.dead_lettered(letter, settled.set)
         await settled.get()
         logger.info(
             "%s/%d position %d of group %s went to %s after %d attempts: %s",
             source.id.topic,
             source.id.partition,
-            parcel.letter.position,
-            parcel.letter.group,
+            letter.position,
+            letter.group,
             name,
-            parcel.letter.attempts,
-            parcel.letter.reason,
+            letter.attempts,
+            letter.reason,
         )
-
-
-async def _published(partition: Partition, batch: EventBatch) -> None:
-    """Store a copy; a conflict means that it is there, for another reason, from before a crash."""
-    reply = Reply[Placement | ChronosError]()
-    partition.publish(batch, reply.set)
-    outcome = await reply.get()
-    if isinstance(outcome, ChronosError) and not isinstance(outcome, Conflict):
-        raise outcome
 
 
 def _copy(source: Partition, letter: DeadLetter) -> Row:

@@ -35,10 +35,14 @@ class Threads(Protocol):
 
 
 class Network(Protocol):
-    """Opens listening sockets."""
+    """Opens sockets: those that listen, and, to other nodes, those that dial."""
 
     async def listen(self, host: str, port: int) -> Listeners:
         """Raises OSError when the address cannot be had."""
+        ...
+
+    async def open_stream(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+        """Raises OSError when nobody answers there."""
         ...
 
 
@@ -66,6 +70,14 @@ def names_address(address: str) -> Iterator[None]:
         ) from None
 
 
+def bound_address(listener: object, configured: str) -> str:
+    """Where a listener really listens: where the port is 0 the system chose one."""
+    if not isinstance(listener, trio.SocketListener):
+        return configured
+    host, port = listener.socket.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class TcpNetwork:
     """Real sockets."""
 
@@ -74,7 +86,7 @@ class TcpNetwork:
         return await trio.open_tcp_listeners(port, host=host)
 
     async def open_stream(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
-        """See `peers.network.PeerNetwork.open_stream`."""
+        """See `Network.open_stream`."""
         return await trio.open_tcp_stream(host, port)
 
 

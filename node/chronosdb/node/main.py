@@ -16,10 +16,12 @@ from contextlib import contextmanager
 import click
 import trio
 
-from chronosdb.node.configuration.config import Config, node_command
+from chronosdb.node.configuration.config import Config, ConfigError, node_command
 from chronosdb.node.identity import WrongDirectory
 from chronosdb.node.node import Node, Started
 from chronosdb.node.partition.state import UnknownRecord
+from chronosdb.node.peers.peers import Expelled
+from chronosdb.node.replication.follower import CommittedLost
 from chronosdb.raft import RaftError
 from chronosdb.wal import WalError
 
@@ -29,7 +31,16 @@ logger = logging.getLogger(__name__)
 _STOP = (signal.SIGTERM, signal.SIGINT)
 
 #: Errors whose message says all there is to say; anything else is a bug and shows its traceback.
-_EXPLAINED = (WalError, RaftError, WrongDirectory, UnknownRecord, OSError)
+_EXPLAINED = (
+    WalError,
+    RaftError,
+    ConfigError,
+    Expelled,
+    CommittedLost,
+    WrongDirectory,
+    UnknownRecord,
+    OSError,
+)
 
 
 def main() -> None:
@@ -50,7 +61,7 @@ def run(config: Config) -> None:
         for leaf in leaves:
             cause = f" ({leaf.__cause__})" if leaf.__cause__ is not None else ""
             click.echo(f"chronos-node: error: {leaf}{cause}", err=True)
-        sys.exit(1)
+        sys.exit(2 if all(isinstance(leaf, ConfigError) for leaf in leaves) else 1)
 
 
 @contextmanager
@@ -72,15 +83,8 @@ async def _run(config: Config) -> None:
     node = Node(config)
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, node)
-        started = await nursery.start(_run_node, node, nursery.cancel_scope)
-        _announce(started)
-
-
-async def _run_node(
-    node: Node, scope: trio.CancelScope, task_status: trio.TaskStatus[Started]
-) -> None:
-    await node.run(task_status)
-    scope.cancel()
+        await node.run(_Announcement())
+        nursery.cancel_scope.cancel()
 
 
 async def _stop_on_signal(node: Node, task_status: trio.TaskStatus[None]) -> None:
@@ -91,9 +95,13 @@ async def _stop_on_signal(node: Node, task_status: trio.TaskStatus[None]) -> Non
             node.stop()
 
 
-def _announce(started: Started) -> None:
+class _Announcement:
     """One line for people and scripts: where the node is, once it serves."""
-    click.echo(f"chronos-node {started.identity.node_id} ready on {started.address}")
+
+    def started(self, value: Started | None = None) -> None:
+        """See `trio.TaskStatus.started`."""
+        assert value is not None
+        click.echo(f"chronos-node {value.identity.node_id} ready on {value.address}")
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

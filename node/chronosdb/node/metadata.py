@@ -96,6 +96,9 @@ class Metadata:
         #: Raised after each tick: the view may have changed, or the leader.
         self._ticked = trio.Event()
         self._stopped = False
+        self._changed = trio.Event()
+        #: What `changed` was raised for last: the view, and who led.
+        self._shown: tuple[ClusterView, str | None] = (self._replica.view, None)
         self._founding = False
         #: The view that the peers were told of last.
         self._known: ClusterView | None = None
@@ -138,6 +141,11 @@ class Metadata:
         return self._replica.view
 
     @property
+    def changed(self) -> trio.Event:
+        """Raised once, when the view or the leader is another. Take it before looking at them."""
+        return self._changed
+
+    @property
     def leader(self) -> str | None:
         """The node that leads the metadata, as far as this one knows."""
         return self._replica.leader
@@ -146,6 +154,11 @@ class Metadata:
     def is_leader(self) -> bool:
         """Whether this node leads the metadata, or believes so."""
         return self._replica.is_leader
+
+    @property
+    def term(self) -> int:
+        """The latest term of leaders that this node heard of."""
+        return self._replica.term
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive the replica until cancelled; started once this node knows what is committed.
@@ -189,6 +202,11 @@ class Metadata:
         self._replica.tick()
         self._ticked.set()
         self._ticked = trio.Event()
+        view, leader = self._shown
+        if self._replica.view is not view or self._replica.leader != leader:
+            self._shown = self._replica.view, self._replica.leader
+            self._changed.set()
+            self._changed = trio.Event()
         if self._cluster is not None:
             if self._known is not self._replica.view:
                 self._tell_peers()

@@ -8,19 +8,23 @@ from importlib.metadata import version
 
 import trio
 
-from chronosdb.node.broker import Broker, BrokerOptions
+from chronosdb.node.broker import Broker
+from chronosdb.node.cluster.alone import Alone
+from chronosdb.node.cluster.in_cluster import InCluster
+from chronosdb.node.cluster.member import Duties, Member
+from chronosdb.node.cluster.set_up import set_up
 from chronosdb.node.configuration.config import Config
-from chronosdb.node.consumers import Consumers
-from chronosdb.node.environment import Environment, Listeners, names_address
-from chronosdb.node.identity import Identity, load_or_create
-from chronosdb.node.metadata import Metadata
+from chronosdb.node.environment import Environment, Listeners, bound_address, names_address
+from chronosdb.node.holding.holding import Hooks
+from chronosdb.node.holding.opener import Opener, PartitionDefaults
+from chronosdb.node.identity import Identity
 from chronosdb.node.observe import http
 from chronosdb.node.observe.loop_lag import LoopLag
 from chronosdb.node.observe.metrics import Metrics
 from chronosdb.node.observe.stats import NodeFacts, Stats
 from chronosdb.node.partition.committer import CommitOptions
+from chronosdb.node.partition.partition import Partition
 from chronosdb.node.partition.retirement import RetentionLimits
-from chronosdb.node.recurring.schedules import Schedules
 from chronosdb.node.retention import Retention
 from chronosdb.node.service.connection import Connection, ConnectionOptions
 from chronosdb.node.service.requests import Services
@@ -52,6 +56,10 @@ class Node:
         self._env = env or Environment()
         self._stop = trio.Event()
         self._health = http.Health()
+        #: None until the node knows whether it is alone.
+        self.member: Member | None = None
+        #: Whether there is anything to stop in order.
+        self._serving = False
 
     def stop(self) -> None:
         """Begin a graceful stop; `run` returns when it is done."""
@@ -62,8 +70,11 @@ class Node:
 
         Raises:
             Locked: another process uses the data directory.
+            ConfigError: the settings contradict what the directory was set up as.
+            WrongDirectory: it is another node's.
             LogDamaged: durable bytes are wrong; nothing was changed.
             LogFailed: the disk failed while serving.
+            Expelled: the cluster does not want this node any more.
             OSError: an address or a directory cannot be had.
         """
         env, config = self._env, self._config
@@ -72,24 +83,23 @@ class Node:
             env.disk.mkdir(directory)
         lock = env.disk.lock(data_dir.lock)
         try:
-            identity = load_or_create(env, data_dir, config.node_id)
+            identity, charter = set_up(env, data_dir, config)
             with open_views(env, data_dir, config.views_write_buffer_bytes) as views:
+                opener = Opener(env, data_dir, views, _partition_defaults(config))
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(env.clock.watch_steps)
-                    metadata = Metadata(env, data_dir.raft, identity.node_id)
-                    await nursery.start(metadata.run)
-                    broker = Broker(
-                        env,
-                        data_dir,
-                        identity.node_id,
-                        metadata=metadata,
-                        views=views,
-                        options=_broker_options(config),
-                    )
-                    schedules = Schedules(env, metadata, broker)
-                    broker.on_opened = schedules.scheduler.recall
-                    nursery.start_soon(self._retain(broker).run)
-                    await self._serve(identity, broker, schedules, task_status)
+                    if config.http is not None:
+                        with names_address(str(config.http)):
+                            await nursery.start(http.serve, self._health, str(config.http))
+                    member: Member
+                    if charter is None:
+                        member = Alone(env, identity, opener, data_dir.raft)
+                    else:
+                        nursery.start_soon(self._give_up_starting, nursery.cancel_scope)
+                        member = await InCluster.open(env, config, charter, opener, data_dir.raft)
+                    self.member = member
+                    await nursery.start(member.run)
+                    await self._serve(identity, member, opener, task_status)
                     nursery.cancel_scope.cancel()
         finally:
             lock.release()
@@ -97,34 +107,43 @@ class Node:
     async def _serve(
         self,
         identity: Identity,
-        broker: Broker,
-        schedules: Schedules,
+        member: Member,
+        opener: Opener,
         task_status: trio.TaskStatus[Started],
     ) -> None:
         """Serve clients and health until stopped, then wind down."""
         config = self._config
         with names_address(str(config.listen)):
             listeners = await self._env.network.listen(config.listen.host, config.listen.port)
-        address = _bound_address(listeners[0], str(config.listen))
-        server = self._server(identity, broker, schedules)
+        bound = bound_address(listeners[0], str(config.listen))
+        address = str(config.advertise or bound)
+        broker = Broker(member.metadata, member.holding, opener, member.fanout)
+        duties = member.duties(broker)
+        scheduler = duties.schedules.scheduler
+        server = self._server(identity, member, broker, duties, address)
+        retention = Retention(self._env, broker)
+        _connect(broker.hooks, duties, retention, server)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(retention.run)
             if config.http is not None:
-                with names_address(str(config.http)):
-                    await nursery.start(http.serve, self._health, str(config.http))
-                nursery.start_soon(self._measure, broker, server)
+                nursery.start_soon(self._measure, member, broker, server)
             drained = trio.Event()
-            await nursery.start(_run_broker, broker, address, drained)
-            nursery.start_soon(schedules.scheduler.run)
+            await member.begin_life(address)
+            await nursery.start(_run_broker, broker, drained)
+            nursery.start_soon(scheduler.run)
+            nursery.start_soon(member.run_duties)
             ended = trio.Event()
             nursery.start_soon(_run_server, server, listeners, ended)
-            self._health.ready = True
-            logger.info("node %s serves on %s", identity.node_id, address)
-            task_status.started(Started(identity, address))
+            self._health.able = member.may_lead
+            self._serving = self._health.ready = True
+            logger.info("node %s serves on %s", identity.node_id, bound)
+            task_status.started(Started(identity, bound))
             await self._stop.wait()
             self._health.ready = False
             with trio.move_on_after(config.shutdown_timeout_ms / 1000) as patience:
+                await member.hand_over()
                 server.refuse()
-                schedules.scheduler.stop()
+                scheduler.stop()
                 broker.stop()
                 await drained.wait()
                 server.stop("the node is shutting down")
@@ -133,13 +152,13 @@ class Node:
                 logger.warning("gave up waiting for a clean stop; the log is safe as it is")
             nursery.cancel_scope.cancel()
 
-    def _retain(self, broker: Broker) -> Retention:
-        """What lets old segments go; a stopping partition ends what it does with it."""
-        retention = Retention(self._env, broker)
-        broker.on_serving = retention.wake
-        return retention
+    async def _give_up_starting(self, scope: trio.CancelScope) -> None:
+        """A node that waits for the others of its cluster can be stopped all the same."""
+        await self._stop.wait()
+        if not self._serving:
+            scope.cancel()
 
-    async def _measure(self, broker: Broker, server: Server) -> None:
+    async def _measure(self, member: Member, broker: Broker, server: Server) -> None:
         """Let the HTTP port show how the node does. Runs for ever."""
         loop_lag = LoopLag()
         self._health.metrics = Metrics(
@@ -148,10 +167,13 @@ class Node:
             version=version("chronosdb"),
             traffic=server.traffic,
             loop_lag=loop_lag,
+            figures=member.figures,
         )
         await loop_lag.run()
 
-    def _server(self, identity: Identity, broker: Broker, schedules: Schedules) -> Server:
+    def _server(
+        self, identity: Identity, member: Member, broker: Broker, duties: Duties, address: str
+    ) -> Server:
         config = self._config
         options = ConnectionOptions(
             config.max_inflight_bytes,
@@ -166,6 +188,8 @@ class Node:
                 identity.node_id,
                 self._env.clock.now_ms(),
                 MAX_FRAME_BYTES,
+                # A client of a cluster has a choice of nodes.
+                address if member.fanout is not None else "",
             )
 
         def connect(stream: Stream) -> Connection:
@@ -174,14 +198,36 @@ class Node:
         server = Server(connect, config.max_connections)
         facts = NodeFacts(identity, config.data_dir, self._env.clock.now_ms())
         stats = Stats(self._env, broker, facts, server.traffic)
-        services = Services(broker, Consumers(broker), schedules, stats, self._env.clock, welcome)
+        services = Services(
+            broker,
+            duties.consumers,
+            duties.groups,
+            duties.schedules,
+            stats,
+            self._env.clock,
+            welcome,
+            member.administration(),
+        )
         return server
 
 
+def _connect(hooks: Hooks, duties: Duties, retention: Retention, server: Server) -> None:
+    """Who is told of what happens to partitions."""
+
+    def led(partition: Partition) -> None:
+        duties.consumers.led(partition)
+        retention.wake()
+
+    hooks.on_opened = duties.schedules.scheduler.recall
+    hooks.on_led = led
+    hooks.on_deposed = duties.consumers.deposed
+    hooks.on_leaders_changed = server.leaders_changed
+
+
 async def _run_broker(
-    broker: Broker, address: str, drained: trio.Event, task_status: trio.TaskStatus[None]
+    broker: Broker, drained: trio.Event, task_status: trio.TaskStatus[None]
 ) -> None:
-    await broker.run(address, task_status)
+    await broker.run(task_status)
     drained.set()
 
 
@@ -190,16 +236,8 @@ async def _run_server(server: Server, listeners: Listeners, ended: trio.Event) -
     ended.set()
 
 
-def _bound_address(listener: object, configured: str) -> str:
-    """Where a listener really listens."""
-    if not isinstance(listener, trio.SocketListener):
-        return configured
-    host, port = listener.socket.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _broker_options(config: Config) -> BrokerOptions:
-    return BrokerOptions(
+def _partition_defaults(config: Config) -> PartitionDefaults:
+    return PartitionDefaults(
         log=LogOptions(
             segment_bytes=config.segment_bytes,
             max_record_bytes=min(LogOptions().max_record_bytes, config.segment_bytes // 2),
@@ -223,4 +261,5 @@ def _broker_options(config: Config) -> BrokerOptions:
         ),
         retention=RetentionLimits(config.retention_ms, config.retention_bytes),
         cache_bytes=config.record_cache_bytes,
+        replication=config.replication,
     )

@@ -66,11 +66,15 @@ class Redrive:
 
         Raises:
             NotFound: no such topic or partition.
+            NotLeader: another node leads it.
+            Overloaded: the redrive group is being reset or deleted.
         """
-        found = self._broker.partition(topic, partition)
+        self._broker.partition(topic, partition)
         async with self._consumers.alone(topic, REDRIVE_GROUP):
+            self._consumers.claims.check((topic, REDRIVE_GROUP))
             await self._consumers.open(topic, REDRIVE_GROUP, "shared", "earliest")
             reply = Reply[ChronosError | None]()
+            found = self._broker.partition(topic, partition)
             found.dispatcher.purge(REDRIVE_GROUP, runs, reason, reply.set)
         error = await reply.get()
         if error is not None:

@@ -3,6 +3,7 @@
 The metadata forgets the topic first. From then on its folders are rubbish, which is removed at once, or,
 after a crash, at the next start: an id below the metadata's next one, that no topic has, was deleted.
 Folders with higher ids are left alone: metadata that knows less than the disk must not cost data.
+In a cluster a partition may also have moved to other nodes: they have what is in its folder here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 
 from chronosdb.node.partition.partition import PartitionId
-from chronosdb.raft import ClusterView
+from chronosdb.raft import ClusterView, TopicInfo
 from chronosdb.wal import Disk, KeyValue
 from chronosdb.wal.layout import DataDir, join
 
@@ -33,15 +34,36 @@ def remove_partition(disk: Disk, data_dir: DataDir, views: KeyValue, identity: P
     disk.fsync_dir(data_dir.partitions)
 
 
-def remove_orphans(disk: Disk, data_dir: DataDir, views: KeyValue, cluster: ClusterView) -> None:
-    """Finish the deletions that a crash cut short. Blocks: call it in a thread."""
-    known = {topic.id for topic in cluster.topics.values()}
+def remove_orphans(
+    disk: Disk,
+    data_dir: DataDir,
+    views: KeyValue,
+    cluster: ClusterView,
+    node_id: str | None = None,
+) -> None:
+    """Finish the deletions that a crash cut short. Blocks: call it in a thread.
+
+    With `node_id`, also those of partitions that moved away from that node.
+    """
+    known = {topic.id: topic for topic in cluster.topics.values()}
     for name in disk.listdir(data_dir.partitions):
         identity = PartitionId.of_directory(name)
-        if identity is None or identity.topic_id in known:
+        if identity is None:
+            continue
+        topic = known.get(identity.topic_id)
+        if topic is not None and (node_id is None or is_held(topic, identity.partition, node_id)):
             continue
         if identity.topic_id >= cluster.next_topic_id:
             logger.warning("the metadata knows nothing of partition folder %s; left alone", name)
             continue
-        logger.info("removing partition folder %s of a deleted topic", name)
+        why = "of a deleted topic" if topic is None else "which other nodes hold"
+        logger.info("removing partition folder %s %s", name, why)
         remove_partition(disk, data_dir, views, identity)
+
+
+def is_held(topic: TopicInfo, partition: int, node_id: str) -> bool:
+    """Whether a node has a replica; what has none yet, any node may take."""
+    if partition >= topic.partitions:
+        return False
+    replicas = topic.replicas[partition]
+    return not replicas or node_id in replicas

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import trio
+
+from chronosdb.wire.errors import ChronosError
 
 T = TypeVar("T")
 
@@ -26,3 +29,13 @@ class Reply(Generic[T]):
         """The value, when it is there."""
         await self._ready.wait()
         return self._values[0]
+
+
+async def told(ask: Callable[[Callable[[T | ChronosError], None]], None]) -> T:
+    """What `ask` will tell the function that it is given; raises the ChronosError that it is."""
+    reply = Reply[T | ChronosError]()
+    ask(reply.set)
+    outcome = await reply.get()
+    if isinstance(outcome, ChronosError):
+        raise outcome
+    return outcome

@@ -62,14 +62,17 @@ class _Life:
     async def run(self) -> None:
         try:
             with self.scope:
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(self.node.run)
-                    self.settled.set()
+                # No `nursery.start`: a node that is stopped while it starts never says that it has.
+                await self.node.run(self)
         except Exception as error:  # noqa: BLE001 - whatever ended the node, the test looks at it
             self.errors = list(_leaves(error))
         finally:
             self.settled.set()
             self.ended.set()
+
+    def started(self, _value: object = None) -> None:
+        """Implements trio's TaskStatus: the node serves."""
+        self.settled.set()
 
 
 class Machine:
@@ -124,14 +127,35 @@ class Machine:
 
     async def start(self) -> None:
         """Starts the node. Raises what it raises when it cannot."""
+        self.launch()
+        await self.settled()
+
+    def launch(self) -> None:
+        """Starts the node and does not wait for it: one of a cluster may wait for the others."""
         assert self._life is None, "the node is running"
         config = Config(data_dir=DATA_DIR, http=None, **self.settings)
-        life = _Life(Node(config, self.environment()))
-        self._nursery.start_soon(life.run)
+        self._life = _Life(Node(config, self.environment()))
+        self._nursery.start_soon(self._life.run)
+
+    async def settled(self) -> None:
+        """Waits until the node that was launched serves. Raises what it raises when it cannot."""
+        life = self._life
+        assert life is not None, "there is no node"
         await life.settled.wait()
-        if life.errors:
+        if life.errors and self._life is life:
+            self._life = None
             raise life.errors[0]
-        self._life = life
+
+    @property
+    def node(self) -> Node | None:
+        """The node that runs here, or died here."""
+        return None if self._life is None else self._life.node
+
+    @property
+    def serves(self) -> bool:
+        """Whether the node that was launched has come so far that it serves, and lives."""
+        life = self._life
+        return life is not None and life.settled.is_set() and not life.ended.is_set()
 
     async def stop(self) -> None:
         """Stops the node as SIGTERM does. Raises what the node died of, if it did."""

@@ -140,6 +140,11 @@ class MemoryNetwork:
         self._listener = MemoryListener()
         return [self._listener]
 
+    async def open_stream(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+        """There is nobody to dial: raises ConnectionRefusedError."""
+        await trio.lowlevel.checkpoint()
+        raise ConnectionRefusedError(f"there is no host {host}:{port}")
+
     async def connect(self) -> MemoryStream:
         """Raises ConnectionRefusedError when nobody listens."""
         if self._listener is None:

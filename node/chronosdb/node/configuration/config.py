@@ -5,23 +5,28 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import click
 
+from chronosdb.node.configuration.contradictions import contradictions
 from chronosdb.node.configuration.setting_kinds import (
     ADDRESS,
+    ADDRESS_OR_NOTHING,
     ADDRESS_OR_OFF,
     BOOLEAN,
     DURATION,
     INTEGER,
     NAME_OR_NOTHING,
+    NODES,
     PATH,
+    PATH_OR_NOTHING,
     SIZE,
     Address,
+    Nodes,
     choice,
 )
 from chronosdb.node.configuration.setting_sources import (
@@ -33,7 +38,6 @@ from chronosdb.node.configuration.setting_sources import (
 )
 from chronosdb.node.configuration.settings import ConfigError, Layer, resolve, setting, settings_of
 from chronosdb.wire.limits import MAX_FRAME_BYTES
-from chronosdb.wire.units import format_duration
 
 __all__ = ["Address", "Config", "ConfigError", "load_config", "node_command", "render_config"]
 
@@ -44,7 +48,7 @@ ReadFile = Callable[[str], bytes]
 class Config:
     """Every setting of one node. Durations are milliseconds, sizes are bytes.
 
-    Invariant: combinations that cannot work are refused on construction (see `_contradictions`).
+    Invariant: combinations that cannot work are refused on construction (see `contradictions.py`).
 
     Raises:
         ConfigError: the settings contradict each other.
@@ -209,8 +213,99 @@ class Config:
         "8s", DURATION, "How long a stop waits for requests in flight.", high="1h"
     )
 
+    advertise: Address | None = setting(
+        "",
+        ADDRESS_OR_NOTHING,
+        "Where clients reach this node, if not where it listens: other nodes send them there.",
+    )
+    initial_cluster: Nodes = setting(
+        "",
+        NODES,
+        "The nodes that a new cluster begins with and where their peers reach them, the same on all "
+        "of them, such as n1=10.0.0.1:9001,n2=10.0.0.2:9001,n3=10.0.0.3:9001. For the first start "
+        "of a new data directory. Empty, and join too: a node alone.",
+    )
+    join: Nodes = setting(
+        "",
+        NODES,
+        "Nodes of a cluster that admitted this one (chronos cluster add). For the first start of a "
+        "new data directory.",
+    )
+    cluster_name: str = setting(
+        "",
+        NAME_OR_NOTHING,
+        "The cluster's name, the same on all nodes: those of different clusters refuse each other. "
+        "Empty: made of initial_cluster.",
+    )
+    cluster_secret_file: str = setting(
+        "",
+        PATH_OR_NOTHING,
+        "A file with the secret by which nodes know each other: 16 bytes or more, the same on all "
+        "nodes. Needed when peer_listen can be reached from other machines.",
+    )
+    peer_listen: Address = setting(
+        "127.0.0.1:9001", ADDRESS, "Where other nodes connect. Not used by a node alone."
+    )
+    peer_advertise: Address | None = setting(
+        "", ADDRESS_OR_NOTHING, "Where other nodes reach this one, if not where it listens."
+    )
+    rack: str = setting(
+        "",
+        NAME_OR_NOTHING,
+        "What this node shares power and network with: copies of a partition are spread over racks.",
+    )
+    replication: int = setting(
+        "0",
+        INTEGER,
+        "Copies of each partition of a new topic that does not say how many. 0: 3 in a cluster, or "
+        "one on each node if there are fewer.",
+        high="7",
+    )
+    lease_ms: int = setting(
+        "1s",
+        DURATION,
+        "How long a node may lead partitions after its last heartbeat; after half as much again "
+        "others lead them. The same on all nodes.",
+        low="500ms",
+        high="1m",
+    )
+    heartbeat_interval_ms: int = setting(
+        "250ms",
+        DURATION,
+        "How often a node lets the cluster's controller hear from it.",
+        low="20ms",
+        high="10s",
+    )
+    replica_lag_max_ms: int = setting(
+        "5s",
+        DURATION,
+        "How long a copy may be behind its leader before the leader goes on without it.",
+        low="100ms",
+        high="1h",
+    )
+    catch_up_bytes: int = setting(
+        "64MiB",
+        SIZE,
+        "Bytes a second that a leader sends to copies which are far behind or new, all together. "
+        "0B: without bound.",
+        key="catch_up_rate",
+        high="64GiB",
+    )
+    max_clock_skew_ms: int = setting(
+        "1s",
+        DURATION,
+        "How far a node's clock may be from the others'; beyond it the node leads nothing.",
+        low="10ms",
+        high="1h",
+    )
+
+    @property
+    def in_cluster(self) -> bool:
+        """Whether it asks for a cluster; a data directory may have been set up for one before."""
+        return bool(self.initial_cluster or self.join)
+
     def __post_init__(self) -> None:
-        problems = list(_contradictions(self))
+        problems = list(contradictions(self))
         if problems:
             raise ConfigError(problems)
 
@@ -280,31 +375,6 @@ _HEADER: Final = f"""\
 # ({PREFIX}ACK_TIMEOUT=30s), which wins over this file. Durations end in ms, s, m, h or d; sizes in
 # B, KB, MB, GB (thousands) or KiB, MiB, GiB (1024).
 """
-
-
-def _contradictions(config: Config) -> Iterator[str]:
-    exposed = [a for a in (config.listen, config.http) if a is not None and not a.is_loopback]
-    if exposed and not config.insecure_i_know:
-        yield (
-            f"{' and '.join(map(str, exposed))} can be reached from other machines, and there is no "
-            "authentication or encryption yet; listen on 127.0.0.1, or accept it with "
-            "--insecure-i-know (insecure_i_know = true)"
-        )
-    if config.listen == config.http and config.listen.port != 0:
-        yield f"listen and http are both {config.listen}; give http another port, or off"
-    if 0 < config.retention_ms < config.dedup_window_ms:
-        yield (
-            f"retention ({format_duration(config.retention_ms)}) is shorter than dedup_window "
-            f"({format_duration(config.dedup_window_ms)}), for which events are needed; raise "
-            "retention, or shorten dedup_window too"
-        )
-    for smaller, larger in (("backoff", "backoff_max"), ("handshake_timeout", "idle_timeout")):
-        low, high = getattr(config, f"{smaller}_ms"), getattr(config, f"{larger}_ms")
-        if low > high:
-            yield (
-                f"{smaller} ({format_duration(low)}) is longer than {larger} "
-                f"({format_duration(high)}); lower {smaller} or raise {larger}"
-            )
 
 
 def _options() -> list[click.Parameter]:

@@ -39,6 +39,14 @@ class Address:
     port: int
 
     @property
+    def is_wildcard(self) -> bool:
+        """Whether it stands for every address of this machine, which nobody can dial."""
+        try:
+            return ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
         try:
@@ -48,6 +56,10 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+#: Other nodes by name, and where their peers reach them.
+Nodes = tuple[tuple[str, Address], ...]
 
 
 def choice(*words: str) -> Kind:
@@ -65,6 +77,10 @@ def _read_path(text: str) -> str:
     if not text or "\0" in text:
         raise ValueError("a path must not be empty or contain NUL")
     return text
+
+
+def _read_path_or_nothing(text: str) -> str:
+    return _read_path(text) if text else ""
 
 
 def _read_name_or_nothing(text: str) -> str:
@@ -112,11 +128,42 @@ def _show_address_or_off(address: Address | None) -> str:
     return "off" if address is None else str(address)
 
 
+def _read_address_or_nothing(text: str) -> Address | None:
+    return _read_address(text) if text else None
+
+
+def _show_address_or_nothing(address: Address | None) -> str:
+    return "" if address is None else str(address)
+
+
+def read_nodes(text: str) -> Nodes:
+    """The nodes of "n1=host1:9001,n2=host2:9001"; raises ValueError with what is wrong."""
+    nodes: dict[str, Address] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, address = part.partition("=")
+        if not equals or not re.match(NAME_PATTERN, name):
+            raise ValueError(f'"{part}" is not NAME=HOST:PORT, such as "n1=10.0.0.1:9001"')
+        if name in nodes:
+            raise ValueError(f'node "{name}" is given twice')
+        nodes[name] = _read_address(address)
+        if nodes[name].is_wildcard or not nodes[name].port:
+            raise ValueError(f'nobody can dial "{address}": give the address of node {name}')
+    return tuple(nodes.items())
+
+
+def show_nodes(nodes: Nodes) -> str:
+    """Inverse of `read_nodes`."""
+    return ",".join(f"{name}={address}" for name, address in nodes)
+
+
 NAME_OR_NOTHING: Final = Kind("NAME", _read_name_or_nothing)
 PATH: Final = Kind("PATH", _read_path)
+PATH_OR_NOTHING: Final = Kind("PATH", _read_path_or_nothing)
 INTEGER: Final = Kind("INTEGER", _read_integer, toml=int)
 BOOLEAN: Final = Kind("", _read_boolean, _show_boolean, toml=bool)
 DURATION: Final = Kind("DURATION", parse_duration_ms, format_duration)
 SIZE: Final = Kind("SIZE", parse_size_bytes, format_size)
 ADDRESS: Final = Kind("HOST:PORT", _read_address)
 ADDRESS_OR_OFF: Final = Kind("HOST:PORT|off", _read_address_or_off, _show_address_or_off)
+ADDRESS_OR_NOTHING: Final = Kind("HOST:PORT", _read_address_or_nothing, _show_address_or_nothing)
+NODES: Final = Kind("NAME=HOST:PORT,...", read_nodes, show_nodes)

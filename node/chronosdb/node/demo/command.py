@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,6 +23,7 @@ from chronosdb.client.cli.output import printable
 from chronosdb.client.seams import Seams
 from chronosdb.node.demo.audit import gather, read_histories
 from chronosdb.node.demo.child import NodeProcess
+from chronosdb.node.demo.cluster import play_cluster
 from chronosdb.node.demo.report import Report, make_report
 from chronosdb.node.demo.screen import Lines, Picture, Screen, Silence, print_report
 from chronosdb.node.demo.sources import Entry, NoInput, Source, find_source, read_file
@@ -31,6 +33,8 @@ from chronosdb.wal import DataDir, OsDisk
 
 _LOG_DIR: Final = Path("/var/log")
 _LINE_CHARS: Final = 160
+#: Of the cluster's story: with all nodes, without one, with all again.
+_ACTS: Final = 6
 
 
 @click.command(cls=Command)
@@ -55,13 +59,25 @@ _LINE_CHARS: Final = 160
     help="Play at most so many records.",
 )
 @click.option("--keep", is_flag=True, help="Leave the node's data directory for a look at it.")
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="Three nodes instead, of which one dies; on a terminal they stay up until Ctrl-C.",
+)
 @pass_app
-def demo(app: App, path: Path | None, seconds: float, limit: int, *, keep: bool) -> None:
+def demo(
+    app: App, *, path: Path | None, seconds: float, limit: int, keep: bool, cluster: bool
+) -> None:
     """Watch a real node fire real records on time, die by kill -9, come back, and lose nothing.
 
     The records are those of this machine's package manager, or of a git history: real ones, with
     their real times, compressed into half a minute. Exits with 1 if any promise was broken.
     """
+    if cluster:
+        with _directory(keep=keep) as directory:
+            stay = sys.stdout.isatty() and not app.json
+            play_cluster(app, directory, seconds / _ACTS, stay=stay)
+        return
     try:
         source = read_file(path) if path else find_source(_LOG_DIR, _repositories())
     except NoInput as error:

@@ -19,10 +19,12 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Health:
-    """The ASGI application. `ready` and `metrics` are set by the node."""
+    """The ASGI application. The node sets what it answers from."""
 
     def __init__(self) -> None:
         self.ready = False
+        #: Whether a node that is ready may do its work just now.
+        self.able: Callable[[], bool] = lambda: True
         #: None until there is something to measure.
         self.metrics: Metrics | None = None
 
@@ -45,8 +47,10 @@ class Health:
         match path:
             case "/health":
                 return 200, _TEXT, b"OK"
-            case "/ready" if self.ready:
+            case "/ready" if self.ready and self.able():
                 return 200, _TEXT, b"READY"
+            case "/ready" if self.ready:
+                return 503, _TEXT, b"NO LEASE"
             case "/metrics" if self.metrics is not None:
                 return 200, CONTENT_TYPE, await self.metrics.scrape()
             case "/ready" | "/metrics":

@@ -7,7 +7,7 @@ docs/metrics.md lists every name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final
 
@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from chronosdb.node.broker import Broker
 from chronosdb.node.environment import Environment
+from chronosdb.node.observe.figure import Figure
 from chronosdb.node.observe.loop_lag import LoopLag
 from chronosdb.node.observe.readings import Reading, Traffic, combined, read_topics
 from chronosdb.node.partition.histogram import Histogram
@@ -117,12 +118,14 @@ class Metrics:
         version: str,
         traffic: Callable[[], Traffic],
         loop_lag: LoopLag,
+        figures: Callable[[], Awaitable[Sequence[Figure]]],
     ) -> None:
         self._env = env
         self._broker = broker
         self._version = version
         self._traffic = traffic
         self._loop_lag = loop_lag
+        self._figures = figures
         self._turn = trio.Lock()
         # A registry of our own: nothing else in this process can add to it.
         self._process = CollectorRegistry()
@@ -141,6 +144,7 @@ class Metrics:
                     "How much too late the event loop woke a task that slept for 100 ms.",
                     self._loop_lag.seconds,
                 ),
+                *map(_family, await self._figures()),
             ]
             return await self._env.threads.run(page, topics, chain(node, self._process.collect()))
 
@@ -242,6 +246,17 @@ def _traffic(traffic: Traffic) -> Iterator[Metric]:
         "Bytes of publishes that were received and not answered yet.",
         value=traffic.inflight_bytes,
     )
+
+
+def _family(one: Figure) -> Metric:
+    name = f"chronosdb_{one.name}"
+    family: CounterMetricFamily | GaugeMetricFamily
+    family = (CounterMetricFamily if one.counts else GaugeMetricFamily)(
+        name, one.text, labels=one.labels
+    )
+    for labels, value in one.samples:
+        family.add_metric(labels, value)
+    return family
 
 
 def _info(name: str, text: str, labels: dict[str, str]) -> Metric:

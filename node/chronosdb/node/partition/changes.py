@@ -12,6 +12,7 @@ from typing import Final, Literal
 import numpy as np
 
 from chronosdb.node.partition import records
+from chronosdb.node.partition.acks import Acks
 from chronosdb.node.partition.due import Due
 from chronosdb.node.partition.staging import Staging
 from chronosdb.node.partition.standing import Standing
@@ -31,6 +32,7 @@ class ChangeProposal:
 
     sheddable = False
     alone = False
+    acks = Acks.QUORUM
     nbytes = _OVERHEAD
 
     def __init__(self, message_id: bytes, due_ms: int | None, outcome: ChangeOutcome) -> None:
@@ -83,6 +85,7 @@ class CancelManyProposal:
 
     sheddable = False
     alone = False
+    acks = Acks.QUORUM
 
     def __init__(
         self, offsets: Sequence[int], outcome: Callable[[int | ChronosError], None]

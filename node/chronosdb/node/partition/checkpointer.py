@@ -47,6 +47,8 @@ class Checkpointer:
         self._changed = Signal()
         #: Held while a checkpoint is written: it reads the log.
         self.saving = trio.Lock()
+        #: Called just before the picture is taken.
+        self.before: Callable[[], None] = lambda: None
 
     def changed(self) -> None:
         """Records were applied."""
@@ -73,6 +75,7 @@ class Checkpointer:
             self._changed_ms = None
             began_s = trio.current_time()
             with trio.CancelScope(shield=True):
+                self.before()
                 checkpoint = self._state.begin_checkpoint()
                 await self._env.threads.run(checkpoint.write)
                 self._state.end_checkpoint(checkpoint)

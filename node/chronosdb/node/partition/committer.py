@@ -2,13 +2,15 @@
 
 It takes whatever has queued, decides it, adds the events that came due, appends all of it as one
 group, syncs once, applies it, and only then answers (group commit). While the disk works, sessions
-decode what comes next. The first failed write or sync ends the partition for good (I15).
+decode what comes next. Where the partition has replicas, they get the bytes while the disk syncs, and
+the group is applied when enough of them have it. The first failed write or sync ends the partition for
+good (I15).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,11 +20,14 @@ from chronosdb.node import faults
 from chronosdb.node.clock import Signal
 from chronosdb.node.environment import Environment
 from chronosdb.node.partition import records
+from chronosdb.node.partition.acks import Acks, Deposed, Replication
 from chronosdb.node.partition.checkpointer import Checkpointer
 from chronosdb.node.partition.counters import Counters
 from chronosdb.node.partition.disk_watch import DiskWatch
 from chronosdb.node.partition.due import Due, joined
+from chronosdb.node.partition.late_answers import LateAnswers
 from chronosdb.node.partition.limits import Limits
+from chronosdb.node.partition.proposal_queue import ProposalQueue
 from chronosdb.node.partition.reader import EventReader, Fired, Stored
 from chronosdb.node.partition.records import Kind
 from chronosdb.node.partition.staging import Proposal, Staging
@@ -31,7 +36,6 @@ from chronosdb.node.reply import Reply
 from chronosdb.wal import DamagedRecord, DiskFull, Draft, Log, Record
 from chronosdb.wire.errors import ChronosError, Overloaded
 
-_GROUP_PROPOSALS: Final = 4096
 #: A FIRE record of expired timers may take a quarter of a group: 16 bytes per event.
 _FIRE_SHARE: Final = 4 * 16
 _WINDOW_CHECK_MS: Final = 1000
@@ -55,6 +59,8 @@ class CommitOptions:
     #: See `Limits`; 0: none.
     max_delay_ms: int = 0
     max_pending: int = 0
+    #: What a publish waits for that does not say so: see `Acks`.
+    acks: int = Acks.QUORUM
     #: One write group, about: large enough to make an fsync cheap per event, small enough not to
     #: delay a timer by more than a few milliseconds.
     group_bytes: int = 4 * 1024 * 1024
@@ -87,8 +93,11 @@ class Committer:
         counters: Counters,
         limits: Limits,
         name: str,
+        replication: Replication | None = None,
     ) -> None:
         self._env = env
+        #: None: there is no other copy.
+        self._replication = replication
         self._log = log
         self._state = state
         self._reader = reader
@@ -106,11 +115,17 @@ class Committer:
             has_space=log.has_space,
             timings=counters.checkpoint_s,
         )
-        self._queue: deque[Proposal] = deque()
-        #: Bytes of the publishes in the queue.
-        self._queued_bytes = 0
+        self._queue = ProposalQueue(
+            options.queue_bytes, options.group_bytes, one_by_one=options.fsync == "every_event"
+        )
         self._wake = Signal()
         self._stopping = False
+        #: What everybody is told once another node may lead.
+        self._refusal: ChronosError | None = None
+        self._late = None if replication is None else LateAnswers(replication)
+        self._paused = False
+        #: A write group is under way.
+        self._writing = False
         #: `periodic` only: when the oldest unsynced group was written.
         self._unsynced_since_ms: int | None = None
         self._window_checked_ms = 0
@@ -133,13 +148,13 @@ class Committer:
 
         Raises:
             Overloaded: the queue is full, or the partition is stopping. Nothing was stored.
+            NotLeader: this node leads the partition no more.
         """
+        if self._refusal is not None:
+            raise _again(self._refusal)
         if self._stopping:
             raise Overloaded("the node is shutting down; try again when it is back")
-        if proposal.sheddable and self._queued_bytes > self._options.queue_bytes:
-            raise Overloaded(f"{self._queued_bytes} bytes wait to be written here; slow down")
-        self._queue.append(proposal)
-        self._queued_bytes += _sheddable_bytes(proposal)
+        self._queue.add(proposal)
         self._wake.set()
 
     async def drop_before(self, lsn: int) -> None:
@@ -147,8 +162,11 @@ class Committer:
 
         Raises:
             Overloaded: the disk is too full even for that, or the partition is stopping.
+            NotLeader: this node leads the partition no more.
         """
         async with self._checkpointer.saving:
+            if self._refusal is not None:
+                raise _again(self._refusal)
             if self._stopping:
                 raise Overloaded("the node is shutting down")
             assert self._drop is None
@@ -172,24 +190,70 @@ class Committer:
         self._stopping = True
         self._wake.set()
 
+    def pause(self, paused: bool) -> None:
+        """Write nothing while `paused`, so that replicas can become level; what comes in waits."""
+        self._paused = paused
+        self._wake.set()
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a write group is under way, also while paused."""
+        return self._writing
+
+    def depose(self, error: ChronosError) -> None:
+        """Write nothing more, tell all who wait `error`, and let `run` return.
+
+        What is written and not known to be committed is for the next leader to judge.
+        """
+        self._refusal = error
+        self._wake.set()
+
     async def run(self) -> None:
-        """Commit until stopped.
+        """Commit until stopped, or deposed.
 
         Raises:
             LogFailed: the disk failed; nothing after that was answered with success.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._checkpointer.run)
-            while self._queue or not self._stopping:
-                if not self._queue and self._drop is None:
-                    await self._env.clock.wait(self._wake, self._next_deadline_ms())
-                await self._drop_segments()
-                await self._commit(self._take())
-            await self._drop_segments()
+            if self._late is not None:
+                nursery.start_soon(self._late.run)
+            with suppress(Deposed):
+                await self._commit_until_stopped()
+            self._refuse_all(self._refusal or Overloaded("the node is shutting down; try again"))
             nursery.cancel_scope.cancel()
+        if self._refusal is not None:
+            return
         await self._env.threads.run(self._log.sync)
         if self._log.has_space():
             await self._checkpointer.save()
+
+    async def _commit_until_stopped(self) -> None:
+        while self._queue or not self._stopping:
+            if self._paused:
+                await self._wake.wait()
+            elif not self._queue and self._drop is None:
+                await self._env.clock.wait(self._wake, self._next_deadline_ms())
+            if self._refusal is not None:
+                raise Deposed(self._refusal)
+            if not self._paused:
+                self._writing = True
+                await self._drop_segments()
+                await self._commit(self._queue.take())
+                self._writing = False
+        await self._drop_segments()
+
+    def _refuse_all(self, error: ChronosError) -> None:
+        """Whoever still waits will hear nothing else; after a stop that is nobody but for replicas."""
+        late = [] if self._late is None else self._late.take_all()
+        for proposal in [*late, *self._queue.take_all()]:
+            proposal.refused(_again(error))
+        if self._drop is not None:
+            _, reply = self._drop
+            self._drop = None
+            reply.set(_again(error))
+        for listener in list(self.listeners):
+            listener()
 
     def _next_deadline_ms(self) -> int | None:
         """When the next timer or periodic sync is due."""
@@ -199,19 +263,6 @@ class Committer:
         sync = self._unsynced_since_ms + self._options.fsync_interval_ms
         return sync if timer is None else min(timer, sync)
 
-    def _take(self) -> list[Proposal]:
-        """The proposals of the next group, oldest first."""
-        limit = 1 if self._options.fsync == "every_event" else _GROUP_PROPOSALS
-        group: list[Proposal] = []
-        nbytes = 0
-        while self._queue and len(group) < limit and nbytes < self._options.group_bytes:
-            if group and (group[-1].alone or self._queue[0].alone):
-                break
-            group.append(self._queue.popleft())
-            nbytes += group[-1].nbytes
-            self._queued_bytes -= _sheddable_bytes(group[-1])
-        return group
-
     async def _commit(self, proposals: Sequence[Proposal]) -> None:
         now_ms = self._env.clock.now_ms()
         self._slide_window(now_ms)
@@ -220,17 +271,62 @@ class Committer:
         sync = alone or self._must_sync(now_ms, writes=bool(group.drafts))
         if group.drafts or sync:
             try:
-                monotonic_s = trio.lowlevel.current_clock().current_time
-                written = await self._env.threads.run(self._write, group, sync, monotonic_s)
+                written = await self._store(group, sync)
             except DiskFull as error:
                 await self._save_space(group, error)
                 return
             if group.published:
                 self._disk.stored()
-            self._apply(group, written)
             self._unsynced_since_ms = None if sync else (self._unsynced_since_ms or now_ms)
+            if self._replication is not None and self._late is not None:
+                await self._replicate(self._replication, self._late, group, written)
+                return
+            self._apply(group, written)
         for proposal in group.proposals:
             proposal.committed()
+
+    async def _store(self, group: _Group, sync: bool) -> list[Record]:
+        """Write the group, here; replicas are sent it before it is synced."""
+        monotonic_s = trio.lowlevel.current_clock().current_time
+        run = self._env.threads.run
+        if self._replication is None:
+            return await run(self._write, group, sync, monotonic_s)
+        written = await run(self._append, group)
+        self._replication.appended()
+        if sync:
+            await run(self._disk.sync, monotonic_s)
+        self._replication.synced()
+        return written
+
+    async def _replicate(
+        self,
+        replication: Replication,
+        late: LateAnswers,
+        group: _Group,
+        written: Sequence[Record],
+    ) -> None:
+        """See the group committed, apply it, and answer each as it wants to be answered.
+
+        Raises:
+            Deposed: nobody will know here whether it is committed.
+        """
+        end_lsn = self._log.end_lsn
+        for proposal in group.proposals:
+            if proposal.acks == Acks.LEADER:
+                proposal.committed()
+        rest = [proposal for proposal in group.proposals if proposal.acks != Acks.LEADER]
+        try:
+            await replication.committed(end_lsn)
+        except Deposed as deposed:
+            for proposal in rest:
+                proposal.refused(_again(deposed.error))
+            raise
+        self._apply(group, written)
+        for proposal in rest:
+            if proposal.acks == Acks.ALL:
+                late.add(end_lsn, proposal)
+            else:
+                proposal.committed()
 
     def _decide(self, proposals: Sequence[Proposal], now_ms: int) -> _Group:
         """Turn proposals and due timers into drafts.
@@ -266,14 +362,19 @@ class Committer:
         return since is not None and now_ms >= since + self._options.fsync_interval_ms
 
     def _write(self, group: _Group, sync: bool, monotonic_s: Callable[[], float]) -> list[Record]:
+        """Append and sync. Runs in a worker thread."""
+        written = self._append(group)
+        if sync:
+            self._disk.sync(monotonic_s)
+        return written
+
+    def _append(self, group: _Group) -> list[Record]:
         """The only place where the log is written. Runs in a worker thread."""
         nbytes = sum(draft.nbytes for draft in group.drafts)
         self._log.reserve(nbytes, emergency=not group.published)
         written = self._log.append(group.drafts)
         if written:
             self._counters.group_bytes.add(nbytes)
-        if sync:
-            self._disk.sync(monotonic_s)
         return written
 
     async def _save_space(self, group: _Group, error: DiskFull) -> None:
@@ -289,7 +390,7 @@ class Committer:
             await self._commit(kept)
         else:
             # Even the reserve is used up. Acks and firing wait for space; nothing is dropped.
-            self._queue.extendleft(reversed(kept))
+            self._queue.put_back(kept)
             await trio.sleep(_FULL_DISK_PAUSE_S)
 
     def _apply(self, group: _Group, written: Sequence[Record]) -> None:
@@ -335,5 +436,6 @@ class Committer:
             self._state.slide_window(log_ms, self._options.dedup_window_ms)
 
 
-def _sheddable_bytes(proposal: Proposal) -> int:
-    return proposal.nbytes if proposal.sheddable else 0
+def _again(error: ChronosError) -> ChronosError:
+    """An error for one more receiver: each raises its own."""
+    return type(error)(error.message, details=error.details)

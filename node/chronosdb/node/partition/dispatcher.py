@@ -23,7 +23,7 @@ from chronosdb.node.partition.reader import EventReader
 from chronosdb.node.partition.records import RetryRow, Run, SettleReason
 from chronosdb.node.partition.state import GroupState, PartitionState
 from chronosdb.sched import Failure, GroupQueue, RetryPolicy, RunSet
-from chronosdb.wire.errors import ChronosError, LeaseLost
+from chronosdb.wire.errors import ChronosError, LeaseLost, Overloaded
 from chronosdb.wire.messages import Deliver
 
 #: Events leased at a time, between two looks at the member's room.
@@ -126,10 +126,17 @@ class Dispatcher:
         self._recovered = dict(state.groups)
         self._wake = Signal()
         self._stopping = False
+        #: Send nothing for now: another node may be serving these groups already.
+        self._quiet = False
 
     def stop(self) -> None:
         """Send nothing more, and let `run` return. Leases need no end: a restart forgets them."""
         self._stopping = True
+        self.wake()
+
+    def hush(self, quiet: bool) -> None:
+        """Send nothing while `quiet`; what is leased stays so."""
+        self._quiet = quiet
         self.wake()
 
     def wake(self) -> None:
@@ -173,32 +180,38 @@ class Dispatcher:
 
     def in_flight(self, name: str, member: Member) -> int:
         """How many deliveries a member holds here."""
-        return self._groups[name].queue.in_flight(member.id)
+        group = self._groups.get(name)
+        return 0 if group is None else group.queue.in_flight(member.id)
 
     def set_members(self, name: str, members: Sequence[Member]) -> None:
         """Who takes this group's deliveries from now on. What others hold stays leased to them."""
-        self._groups[name].members = list(members)
+        self._open(name).members = list(members)
         self.wake()
 
     def release(self, name: str, member: Member) -> None:
         """A member is gone: what it held goes to others at once."""
-        self._groups[name].queue.release(member.id, self._env.clock.now_ms())
-        self.wake()
+        group = self._groups.get(name)
+        if group is not None:
+            group.queue.release(member.id, self._env.clock.now_ms())
+            self.wake()
 
     def ack(self, name: str, runs: Iterable[Run], outcome: Outcome) -> None:
         """Settle positions; `outcome` is told when that is durable. Acking twice is acking once.
 
         What a group was sent before it began again does not count.
+
+        Raises:
+            Overloaded: the group is not served here yet.
         """
-        group = self._groups[name]
+        group = self._open(name)
         recovered = self._recovered.get(name) is group.saved
         end = self._committer.end_position if recovered else 0
         self._settle(name, self._acked(group, runs, end), SettleReason.ACKED, outcome)
 
     def purge(self, name: str, runs: Iterable[Run], reason: SettleReason, outcome: Outcome) -> None:
-        """Settle positions whether or not anybody was sent them."""
+        """Settle positions whether or not anybody was sent them; raises as `ack`."""
         end = self._committer.end_position
-        self._settle(name, self._acked(self._groups[name], runs, end), reason, outcome)
+        self._settle(name, self._acked(self._open(name), runs, end), reason, outcome)
 
     def dead_lettered(self, letter: DeadLetter, outcome: Outcome) -> None:
         """The event is in the dead-letter topic: settle it here, unless the group has begun again."""
@@ -225,8 +238,9 @@ class Dispatcher:
 
         Raises:
             LeaseLost: it is no longer this member's.
+            Overloaded: as `ack`.
         """
-        failures = self._groups[name].queue.fail(
+        failures = self._open(name).queue.fail(
             position,
             position + 1,
             member.id,
@@ -247,9 +261,10 @@ class Dispatcher:
         Raises:
             LeaseLost: it is no longer this member's, or the partition is not: whoever has it now
                 need not wait longer than for what was leased already.
+            Overloaded: as `ack`.
         """
         deadline_ms = self._env.clock.now_ms() + extend_ms
-        group = self._groups[name]
+        group = self._open(name)
         if member not in group.members:
             raise LeaseLost(f"partition {self._partition} has moved to another member of {name!r}")
         if not group.queue.extend(position, position + 1, member.id, attempt, deadline_ms):
@@ -259,14 +274,24 @@ class Dispatcher:
     async def run(self) -> None:
         """Deliver until stopped."""
         while True:
-            await self._env.clock.wait(self._wake, self._next_event_ms())
+            # While nothing may be sent, what is due since long must not wake it again and again.
+            due_ms = None if self._quiet else self._next_event_ms()
+            await self._env.clock.wait(self._wake, due_ms)
             if self._stopping:
                 return
+            if self._quiet:
+                continue
             now_ms = self._env.clock.now_ms()
             for group in self._groups.values():
                 failures = group.queue.expire(now_ms, self._env.random.random())
                 self._failed(group.name, failures, "ack timeout", _ignore)
                 self._deliver(group, now_ms)
+
+    def _open(self, name: str) -> _Group:
+        group = self._groups.get(name)
+        if group is None:  # A new leader opens a group when it hears of a member.
+            raise Overloaded(f"group {name!r} is not served here yet; try again")
+        return group
 
     def _next_event_ms(self) -> int | None:
         times = (group.queue.next_event_ms() for group in self._groups.values())

@@ -12,6 +12,7 @@ import trio
 
 from chronosdb.node.environment import Environment
 from chronosdb.node.partition import proposals
+from chronosdb.node.partition.acks import Acks, Replication
 from chronosdb.node.partition.changes import CancelManyProposal, ChangeOutcome, ChangeProposal
 from chronosdb.node.partition.committer import CommitOptions, Committer
 from chronosdb.node.partition.counters import Counters
@@ -27,7 +28,7 @@ from chronosdb.node.partition.state import PartitionState, durable_lsn
 from chronosdb.sched import PolicyError, RetryPolicy
 from chronosdb.wal import KeyValue, Log, LogOptions
 from chronosdb.wire import EventBatch
-from chronosdb.wire.errors import ChronosError, InvalidArgument, Overloaded
+from chronosdb.wire.errors import ChronosError, InvalidArgument, NotLeader, Overloaded
 from chronosdb.wire.letters import SUFFIX
 from chronosdb.wire.messages import REDRIVE_GROUP
 
@@ -90,8 +91,10 @@ class Partition:
         options: CommitOptions,
         retention: RetentionLimits,
         on_dead_letters: Callable[[Partition, Sequence[DeadLetter]], None],
+        replication: Replication | None = None,
     ) -> None:
         self.id = identity
+        self._acks = Acks(options.acks)
         self.state = state
         self.reader = EventReader(log, identity.log_id, cache, state.carried)
         self._log = log
@@ -111,6 +114,7 @@ class Partition:
             counters=self.counters,
             limits=Limits(identity.topic, options.max_delay_ms, options.max_pending),
             name=f"{identity.topic}/{identity.partition}",
+            replication=replication,
         )
         self.dispatcher = Dispatcher(
             env,
@@ -153,14 +157,9 @@ class Partition:
         Raises:
             LogDamaged: bytes that were durable are wrong; nothing was changed.
         """
-        store = views.namespaced(identity.log_id)
-        trusted = durable_lsn(store, identity.log_id) if options.fsync != "periodic" else 0
-        log = Log.open(
-            env.disk, directory, log_options, log_id=identity.log_id, durable_lsn=trusted
+        log, state = open_log(
+            env, identity, directory, views=views, log_options=log_options, options=options
         )
-        if log.recovery.torn_bytes:
-            logger.warning("%s/%d: %s", identity.topic, identity.partition, log.recovery)
-        state = PartitionState(log, identity.log_id, store, env.clock.now_ms())
         replayed = state.recover()
         if replayed and not state.saved_lsn:
             logger.info(
@@ -173,14 +172,24 @@ class Partition:
             env,
             identity,
             log=log,
-            # With what else may be in its write group, and a FIRE of all of it, it fits a segment.
-            max_batch_bytes=min(log_options.max_record_bytes, log_options.segment_bytes // 3),
+            max_batch_bytes=max_batch_bytes(log_options),
             state=state,
             cache=cache,
             options=options,
             retention=retention,
             on_dead_letters=on_dead_letters,
         )
+
+    async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `stop` or `depose`, in an epoch that is in the log, and committed, already.
+
+        Raises:
+            LogFailed: the disk failed; the partition is over until a restart.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.dispatcher.run)
+            nursery.start_soon(self._commit_until_stopped, nursery.cancel_scope)
+            task_status.started()
 
     async def run(
         self,
@@ -209,7 +218,7 @@ class Partition:
 
     @property
     def stopping(self) -> bool:
-        """Whether `stop` was called: the log may be closed by now."""
+        """Whether it was stopped or deposed: the log may be closed by now."""
         return self._stopping
 
     def stop(self) -> None:
@@ -219,12 +228,23 @@ class Partition:
         self.dispatcher.stop()
         self.committer.stop()
 
-    def publish(self, batch: EventBatch, outcome: PublishOutcome) -> None:
-        """Store a batch; `outcome` is told when it is on disk.
+    def depose(self, error: ChronosError) -> None:
+        """Another node may lead now: write and deliver nothing more, and tell all who wait `error`.
+
+        `serve` returns when the log is closed.
+        """
+        self._stopping = True
+        self.retirement.stop()
+        self.dispatcher.stop()
+        self.committer.depose(error)
+
+    def publish(self, batch: EventBatch, outcome: PublishOutcome, acks: int | None = None) -> None:
+        """Store a batch; `outcome` is told when it is on disk, on as many as `acks` says.
 
         Raises:
             InvalidArgument: the batch is larger than a log record may be.
             Overloaded: too much is waiting already.
+            NotLeader: this node leads the partition no more.
         """
         if len(batch.blob) > self._max_batch_bytes:
             raise InvalidArgument(
@@ -237,8 +257,9 @@ class Partition:
             outcome(placement)
 
         try:
-            self.committer.submit(PublishProposal(batch, answered))
-        except Overloaded as error:
+            wanted = self._acks if acks is None else Acks(acks)
+            self.committer.submit(PublishProposal(batch, answered, wanted))
+        except (Overloaded, NotLeader) as error:
             self.counters.answered(error)
             raise
 
@@ -327,6 +348,33 @@ class Partition:
         scope.cancel()
 
 
+def open_log(
+    env: Environment,
+    identity: PartitionId,
+    directory: str,
+    *,
+    views: KeyValue,
+    log_options: LogOptions,
+    options: CommitOptions,
+) -> tuple[Log, PartitionState]:
+    """Open or create the log, with views that are yet to be brought up. Blocks.
+
+    Raises:
+        LogDamaged: bytes that were durable are wrong; nothing was changed.
+    """
+    store = views.namespaced(identity.log_id)
+    trusted = durable_lsn(store, identity.log_id) if options.fsync != "periodic" else 0
+    log = Log.open(env.disk, directory, log_options, log_id=identity.log_id, durable_lsn=trusted)
+    if log.recovery.torn_bytes:
+        logger.warning("%s/%d: %s", identity.topic, identity.partition, log.recovery)
+    return log, PartitionState(log, identity.log_id, store, env.clock.now_ms())
+
+
+def max_batch_bytes(log_options: LogOptions) -> int:
+    """A batch so large fits a segment with what else may be in its write group, and a FIRE of it."""
+    return min(log_options.max_record_bytes, log_options.segment_bytes // 3)
+
+
 def options_for(options: CommitOptions, settings: Mapping[str, int]) -> CommitOptions:
     """The node's options with a topic's own settings over them."""
     return replace(
@@ -334,6 +382,7 @@ def options_for(options: CommitOptions, settings: Mapping[str, int]) -> CommitOp
         dedup_window_ms=settings.get("dedup_window_ms", options.dedup_window_ms),
         max_delay_ms=settings.get("max_delay_ms", options.max_delay_ms),
         max_pending=settings.get("max_pending", options.max_pending),
+        acks=settings.get("acks", options.acks),
     )
 
 

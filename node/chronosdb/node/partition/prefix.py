@@ -6,8 +6,9 @@ fired later, which groups and replays still reach. Reading goes in steps of abou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from chronosdb.node.partition.carry import BYTES_MAX, EVENTS_MAX, Bools, Carry, 
 from chronosdb.node.partition.due import Due, Int64s
 from chronosdb.node.partition.records import Kind
 from chronosdb.sched import PendingSet
-from chronosdb.wal import Log, Record
+from chronosdb.wal import DamagedRecord, Log, Record
 
 #: Short enough that a thread which reads does not keep the event loop waiting.
 STEP_BYTES: Final = 256 * 1024
@@ -153,3 +154,23 @@ def _outside(some: PendingSet, offsets: Int64s) -> Bools:
     """Which of `offsets` are not in a set."""
     inside = some.filter(offsets)
     return np.zeros(len(offsets), np.bool_) if inside is None else ~inside
+
+
+class Gone(NamedTuple):
+    """What views need not remember any more when the oldest part of a log is deleted."""
+
+    cancels: Sequence[Int64s]
+    carries: Sequence[Spans]
+
+
+def what_goes(log: Log, stop_lsn: int) -> Gone:
+    """Read that part, for a copy whose leader has carried what is alive in it. Blocks."""
+    cancels, carries = [], []
+    # What is damaged here is no concern of anybody any more: some rows then stay that mean nothing.
+    with suppress(DamagedRecord):
+        for record in log.scan(log.start_lsn, stop_lsn):
+            if record.kind == Kind.CANCEL:
+                cancels.append(records.read_cancel(record))
+            elif record.kind == Kind.CARRY:
+                carries.append(Spans.of(Carry(record)))
+    return Gone(cancels, carries)

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from chronosdb.node.partition import records
+from chronosdb.node.partition.acks import Acks
 from chronosdb.node.partition.reader import Stored
 from chronosdb.node.partition.records import RetryRow, Run, SettleReason
 from chronosdb.node.partition.staging import Staging
@@ -48,7 +49,10 @@ class PublishProposal:
     sheddable = True
     alone = False
 
-    def __init__(self, batch: EventBatch, outcome: PublishOutcome) -> None:
+    def __init__(
+        self, batch: EventBatch, outcome: PublishOutcome, acks: Acks = Acks.QUORUM
+    ) -> None:
+        self.acks = acks
         self._batch = batch
         self._outcome = outcome
         self._placement: Placement | None = None
@@ -118,6 +122,7 @@ class SettleProposal:
 
     sheddable = False
     alone = False
+    acks = Acks.QUORUM
 
     def __init__(self, group: str, of: GroupState, reason: SettleReason) -> None:
         self._group = group
@@ -173,6 +178,7 @@ class WriteProposal:
     nbytes: int
     sheddable: bool = False
     alone: bool = False
+    acks: Acks = Acks.QUORUM
 
     def decide(self, staging: Staging) -> Draft | None:
         """See `Proposal.decide`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from chronosdb.node.partition import records
+from chronosdb.node.partition.acks import Acks
 from chronosdb.node.partition.carry import Load
 from chronosdb.node.partition.proposals import Outcome
 from chronosdb.node.partition.staging import Staging
@@ -24,6 +25,7 @@ class CarryProposal:
     #: What cannot be written now can be in a minute: nothing is deleted until then.
     sheddable = True
     alone = True
+    acks = Acks.QUORUM
 
     def __init__(self, load: Load, outcome: Outcome) -> None:
         self._load = load
@@ -56,6 +58,7 @@ class GroupsProposal:
 
     sheddable = True
     alone = True
+    acks = Acks.QUORUM
     nbytes = _OVERHEAD
 
     def __init__(self, cut: Point, window_ms: int, nbytes_max: int, outcome: Outcome) -> None:

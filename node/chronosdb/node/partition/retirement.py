@@ -119,10 +119,9 @@ class Retirement:
 
     async def run(self, now_ms: int) -> None:
         """Delete what may go now. What is refused on the way is tried again another time."""
-        gone = self._may_go(now_ms)
-        if not gone:
-            return
         async with self.passing:
+            # The log is closed by whoever holds this next, when the partition is stopping.
+            gone = () if self._stopping else self._may_go(now_ms)
             try:
                 while gone:
                     some = _share(gone)

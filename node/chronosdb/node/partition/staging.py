@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from chronosdb.node.partition.acks import Acks
 from chronosdb.node.partition.due import Due
 from chronosdb.node.partition.limits import Limits
 from chronosdb.node.partition.reader import EventReader, Stored
@@ -133,6 +134,11 @@ class Proposal(Protocol):
     @property
     def alone(self) -> bool:
         """Whether it is decided, and synced, without others: on exactly what was written before."""
+        ...
+
+    @property
+    def acks(self) -> Acks:
+        """What must have happened before it is told that it is committed."""
         ...
 
     def decide(self, staging: Staging) -> Draft | None:

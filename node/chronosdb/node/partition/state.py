@@ -22,6 +22,7 @@ from chronosdb.node.partition.carried import CarriedIndex
 from chronosdb.node.partition.carry import Carry
 from chronosdb.node.partition.dedup import DedupIndex
 from chronosdb.node.partition.due import Due
+from chronosdb.node.partition.epochs import EpochHistory, Reign
 from chronosdb.node.partition.forgetting import Forgetting, Place
 from chronosdb.node.partition.reader import Fired, Stored, decode, first_since
 from chronosdb.node.partition.records import GroupStands, Kind, RetryRow
@@ -37,16 +38,18 @@ _IDS: Final = b"id:"
 _TIMERS: Final = b"timer:"
 _CARRIED: Final = b"carried:"
 #: Raised whenever the layout of the views changes: older ones are then rebuilt.
-_VIEWS_VERSION: Final = 3
+_VIEWS_VERSION: Final = 4
 
 
 class _Meta(msgspec.Struct, frozen=True, array_like=True):
     version: int
     log_id: bytes
     applied_lsn: int
+    applied_ms: int
     epoch: int
     forgotten_lsn: int
     forgotten_offset: int
+    reigns: list[Reign]
 
 
 @dataclass(slots=True)
@@ -99,12 +102,14 @@ class PartitionState:
         #: Groups that ended since the last checkpoint began; rows of them may be in the store.
         self._ended: set[str] = set()
         self.epoch = 0
+        #: Whose records they are, up to `applied_lsn`.
+        self.epochs = EpochHistory()
+        #: Time of the last record applied.
+        self.applied_ms = 0
         #: Invariant: the views are a function of exactly the records below this.
         self.applied_lsn = 0
         #: The lsn that the last checkpoint in the store has applied.
         self.saved_lsn = 0
-        #: Time of the last record applied.
-        self._applied_ms = 0
         #: None until the window was set: nothing is forgotten before that.
         self._window_ms: int | None = None
         #: Positions below this may be deleted at any time: a group begins here at the earliest.
@@ -114,7 +119,9 @@ class PartitionState:
     def apply(self, record: Record, value: Stored | Fired | None = None) -> None:
         """Take in the next record; `value` is its decoded form where the caller has it."""
         assert self.applied_lsn <= record.lsn, (self.applied_lsn, record.lsn)
-        self.epoch = max(self.epoch, record.epoch)
+        if record.epoch > self.epoch:
+            self.epoch = record.epoch
+            self.epochs.note(record.epoch, record.lsn)
         if record.kind in {Kind.PUBLISH, Kind.FIRE}:
             self._apply_events(value or decode(record))
         elif record.kind in {Kind.SETTLE, Kind.RETRY, Kind.GROUP, Kind.GROUPS}:
@@ -122,7 +129,7 @@ class PartitionState:
         else:
             self._apply_change(record)
         self.applied_lsn = record.next_lsn
-        self._applied_ms = record.ts_ms
+        self.applied_ms = record.ts_ms
 
     def _apply_to_groups(self, record: Record) -> None:
         """A group that is not known began in what has been deleted: a GROUPS record will tell."""
@@ -183,8 +190,11 @@ class PartitionState:
         published = np.frombuffer(carry.batch.due, np.int64)
         self.timers.restore(Due(carry.due_ms[new], carry.offsets[new]), published[new])
 
-    def recover(self) -> int:
-        """Bring the views up to the end of the log; returns how many records were applied."""
+    def recover(self, committed_lsn: int | None = None) -> int:
+        """Bring the views up to the end of the log; returns how many records were applied.
+
+        Of a log that may be overruled they go only as far as is known to be committed.
+        """
         try:
             loaded = self._load()
         except (CorruptStateError, msgspec.MsgspecError) as error:
@@ -192,8 +202,9 @@ class PartitionState:
             loaded = False
         if not loaded:
             self._forget()
+        end_lsn = self._log.end_lsn if committed_lsn is None else committed_lsn
         count = 0
-        for record in self._log.scan(max(self.applied_lsn, self._log.start_lsn)):
+        for record in self._log.scan(self.applied_lsn, max(end_lsn, self.applied_lsn)):
             self.apply(record)
             count += 1
         self.timers.place()
@@ -211,7 +222,7 @@ class PartitionState:
         """Ids from before the window may be used again now, unless they are pending.
 
         What is decided at `log_ms` is written with that time. But nothing need be written, and the
-        clock may be set back: for good they are forgotten only by the time of what is applied.
+        clock may be set back: for good they are forgotten only by the time of the last record.
         """
         self._window_ms = window_ms
         self.dedup.floor = self.window_at(log_ms, window_ms).offset
@@ -220,10 +231,20 @@ class PartitionState:
         """A consistent picture of the views, ready to be written by another thread."""
         window = Place(0, 0)
         if self._window_ms is not None:
-            window = self.window_at(self._applied_ms, self._window_ms)
+            # Not by the log's end, which another leader may overrule.
+            window = self.window_at(self.applied_ms, self._window_ms)
         forgotten = map(_IDS.__add__, self._forgetting.begin_checkpoint(window))
         reached = self._forgetting.reached
-        meta = _Meta(_VIEWS_VERSION, self._log_id, self.applied_lsn, self.epoch, *reached)
+        self.epochs.begin_at(self._log.start_lsn)
+        meta = _Meta(
+            _VIEWS_VERSION,
+            self._log_id,
+            self.applied_lsn,
+            self.applied_ms,
+            self.epoch,
+            *reached,
+            list(self.epochs.reigns),
+        )
         puts = chain(
             _prefixed(_IDS, self.dedup.begin_checkpoint()),
             _prefixed(_TIMERS, self.timers.begin_checkpoint(self.applied_lsn)),
@@ -264,6 +285,8 @@ class PartitionState:
             return False
         self.applied_lsn = self.saved_lsn = meta.applied_lsn
         self.epoch = meta.epoch
+        self.epochs = EpochHistory(meta.reigns)
+        self.applied_ms = meta.applied_ms
         self._forgetting.begin_at(Place(meta.forgotten_lsn, meta.forgotten_offset))
         self.timers.load()
         for key, raw in self._store.scan(_GROUPS, _GROUPS[:-1] + b";"):
@@ -278,9 +301,11 @@ class PartitionState:
         self.carried.clear()
         self.groups.clear()
         self._ended.clear()
-        self.epoch = self.applied_lsn = self.saved_lsn = 0
+        self.epochs.clear()
         # Events that the log has lost are known from CARRY records only, while they are pending.
         start = self._log.segments()[0].start
+        self.epoch = self.saved_lsn = 0
+        self.applied_lsn, self.applied_ms = start.lsn, start.ts_ms
         self._forgetting.begin_at(Place(start.lsn, start.offset))
 
     def _saved_groups(self) -> Iterator[tuple[bytes, bytes]]:

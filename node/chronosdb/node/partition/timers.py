@@ -21,6 +21,8 @@ from chronosdb.wal import KeyValue
 
 #: A row holds timers of one slice of 2**20 ms (about 17 minutes).
 _SLICE_BITS: Final = 20
+#: Timers looked at at a time.
+_SWEEP: Final = 65_536
 #: (slice, lsn of the checkpoint that wrote the row).
 _ROW_KEY: Final = struct.Struct(">QQ")
 _PENDING_KEY: Final = b"pending"
@@ -124,6 +126,17 @@ class Timers:
         """Undo `expire`: they could not be fired."""
         self._taken_ms = None
         self.wheel.insert(due.due_ms, due.offsets)
+
+    def sweep(self, now_ms: int) -> None:
+        """Let the wheel lose what is over: where nothing is fired, nobody takes it out."""
+        waiting: list[Due] = []
+        while True:
+            due = Due(*self.wheel.expire(now_ms, _SWEEP))
+            waiting.append(self._valid(due))
+            if due.size < _SWEEP:
+                break
+        for due in waiting:
+            self.wheel.insert(due.due_ms, due.offsets)
 
     def next_wakeup_ms(self) -> int | None:
         """When to call `expire` next; never later than the next due time."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
+
+import trio
 
 from chronosdb.node.broker import Broker
 from chronosdb.node.environment import Environment
+from chronosdb.node.fanout.fanout import Fanout
+from chronosdb.node.fanout.messages import NO_REQUEST
 from chronosdb.node.metadata import Metadata
 from chronosdb.node.partition.changes import Change
 from chronosdb.node.recurring.schedule import (
@@ -19,7 +24,7 @@ from chronosdb.node.recurring.schedule import (
     spec_of,
 )
 from chronosdb.node.recurring.scheduler import Scheduler
-from chronosdb.node.reply import Reply
+from chronosdb.node.recurring.turn import Turn
 from chronosdb.raft import (
     AdvanceSchedules,
     DeleteSchedule,
@@ -29,20 +34,37 @@ from chronosdb.raft import (
     ScheduleInfo,
 )
 from chronosdb.wire import messages as m
-from chronosdb.wire.errors import ChronosError, InvalidArgument, NotFound
+from chronosdb.wire.errors import ChronosError, InvalidArgument, NotFound, Overloaded
 
 _PAGE: Final = 100
+#: How long the node whose turn it is may take for a change: it may have to wait until it is sure.
+_ELSEWHERE_MS: Final = 9_000
+
+A = TypeVar("A", bound=m.Message)
 
 
 class Schedules:
     """All schedules. A change is finished also when the client that asked for it goes away."""
 
-    def __init__(self, env: Environment, metadata: Metadata, broker: Broker) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        metadata: Metadata,
+        broker: Broker,
+        fanout: Fanout | None = None,
+        acts: Callable[[], bool] | None = None,
+    ) -> None:
+        """In a cluster `acts` says whether this node leads the metadata, and has a lease."""
         self._env = env
         self._metadata = metadata
         self._broker = broker
+        self._fanout = fanout
         #: Carries them out; run by whoever runs the broker.
-        self.scheduler = Scheduler(env, metadata, broker)
+        self.scheduler = Scheduler(env, metadata, broker, Turn(metadata, acts), fanout)
+        if fanout is not None:
+            fanout.answer(m.PutSchedule, self._serve_put)
+            fanout.answer(m.PauseSchedule, self._serve_pause)
+            fanout.answer(m.DeleteSchedule, self._serve_delete)
 
     async def put(
         self, name: str, spec: m.ScheduleSpec, *, paused: bool
@@ -54,6 +76,11 @@ class Schedules:
             NotFound: there is no such topic.
             Overloaded: there are too many schedules.
         """
+        there = await self._elsewhere(
+            m.PutSchedule(NO_REQUEST, name, spec, paused), m.ScheduleReply
+        )
+        if there is not None:
+            return there.schedule, there.created
         return await self._broker.to_the_end(partial(self._put, name, spec, paused=paused))
 
     async def pause(self, name: str, *, paused: bool) -> m.Schedule:
@@ -62,15 +89,19 @@ class Schedules:
         Raises:
             NotFound: there is none of that name.
         """
+        there = await self._elsewhere(m.PauseSchedule(NO_REQUEST, name, paused), m.ScheduleReply)
+        if there is not None:
+            return there.schedule
         return await self._broker.to_the_end(partial(self._pause, name, paused=paused))
 
     async def delete(self, name: str) -> None:
         """Remove a schedule; raises NotFound."""
-        await self._broker.to_the_end(partial(self._delete, name))
+        if await self._elsewhere(m.DeleteSchedule(NO_REQUEST, name), m.Done) is None:
+            await self._broker.to_the_end(partial(self._delete, name))
 
-    def get(self, name: str) -> m.Schedule:
+    async def get(self, name: str) -> m.Schedule:
         """One schedule; raises NotFound."""
-        return self._shown(self._info(name))
+        return self._shown(await self._broker.known(partial(self._info, name)))
 
     def page(self, after: str) -> tuple[list[m.Schedule], bool]:
         """Some schedules by name, behind `after`; whether more follow."""
@@ -86,7 +117,10 @@ class Schedules:
             InvalidArgument: the timetable states no rule.
         """
         now_ms = self._env.clock.now_ms()
-        rule = Plan.of(self._info(what)).rule if isinstance(what, str) else rule_of(what, now_ms)
+        if isinstance(what, str):
+            rule = Plan.of(await self._broker.known(partial(self._info, what))).rule
+        else:
+            rule = rule_of(what, now_ms)
         found = rule.after(now_ms if after_ms is None else after_ms)
         # In a thread: a rule that hardly ever occurs takes a while to look through.
         return await self._env.threads.run(list, islice(found, count))
@@ -95,8 +129,8 @@ class Schedules:
         self, name: str, spec: m.ScheduleSpec, *, paused: bool
     ) -> tuple[m.Schedule, bool]:
         catch_up_of(spec)
-        self._check_lead(spec)
-        async with self.scheduler.changing:
+        await self._broker.known(partial(self._check_lead, spec))
+        async with self.scheduler.change():
             now_ms = self._env.clock.now_ms()
             if next(rule_of(spec.timetable, now_ms).after(now_ms), None) is None:
                 raise InvalidArgument(
@@ -129,7 +163,7 @@ class Schedules:
             await self._metadata.change(AdvanceSchedules({mark: fired_ms}))
 
     async def _pause(self, name: str, *, paused: bool) -> m.Schedule:
-        async with self.scheduler.changing:
+        async with self.scheduler.change():
             now_ms = self._env.clock.now_ms()
             if paused:
                 await self._metadata.change(PauseSchedule(name))
@@ -138,10 +172,10 @@ class Schedules:
             else:
                 await self._metadata.change(ResumeSchedule(name, now_ms))
         self.scheduler.wake()
-        return self.get(name)
+        return self._shown(self._info(name))
 
     async def _delete(self, name: str) -> None:
-        async with self.scheduler.changing:
+        async with self.scheduler.change():
             info, now_ms = self._info(name), self._env.clock.now_ms()
             await self._metadata.change(DeleteSchedule(name))
             await self._withdraw(info, now_ms)
@@ -157,21 +191,59 @@ class Schedules:
         plan = _plan(info)
         if plan is None:
             return None
-        asked: list[tuple[int, Reply[Change | ChronosError]]] = []
-        for occurrence in plan.perhaps_pending(now_ms):
+        outcomes: dict[int, Change | ChronosError] = {}
+
+        async def cancel(occurrence: int) -> None:
             message_id = plan.message_id(occurrence)
             place = plan.place(message_id, topic.partitions)
-            reply = Reply[Change | ChronosError]()
-            self._broker.partition(topic.name, place).change(message_id, None, reply.set)
-            asked.append((occurrence, reply))
+            try:
+                outcome = await self._broker.routes.change(topic.name, place, message_id, None)
+            except ChronosError as error:
+                outcomes[occurrence] = error
+            else:
+                outcomes[occurrence] = outcome
+
+        async with trio.open_nursery() as nursery:
+            for occurrence in plan.perhaps_pending(now_ms):
+                nursery.start_soon(cancel, occurrence)
         fired_ms = None
-        for occurrence, reply in asked:
-            outcome = await reply.get()
+        for occurrence, outcome in sorted(outcomes.items()):
             if isinstance(outcome, ChronosError):
                 raise outcome
             if outcome == "already_fired":
                 fired_ms = occurrence
         return fired_ms
+
+    async def _elsewhere(self, message: m.Message, answer: type[A]) -> A | None:
+        """What the node answers whose turn it is to make events; None: that is this node.
+
+        Raises:
+            Overloaded: there is none now.
+            ChronosError: what it answers.
+        """
+        if self._fanout is None:
+            return None
+        leader = self._metadata.leader
+        if leader is None:
+            raise Overloaded("the cluster has no metadata leader now; try again")
+        if leader == self._fanout.me:
+            return None
+        reply = await self._fanout.ask(leader, message, answer, within_ms=_ELSEWHERE_MS)
+        # Who asks this node next wants to see what was changed.
+        await self._metadata.read()
+        return reply
+
+    async def _serve_put(self, _peer: str, message: m.PutSchedule) -> m.ScheduleReply:
+        work = partial(self._put, message.name, message.spec, paused=message.paused)
+        return m.ScheduleReply(NO_REQUEST, *await self._broker.to_the_end(work))
+
+    async def _serve_pause(self, _peer: str, message: m.PauseSchedule) -> m.ScheduleReply:
+        work = partial(self._pause, message.name, paused=message.paused)
+        return m.ScheduleReply(NO_REQUEST, await self._broker.to_the_end(work))
+
+    async def _serve_delete(self, _peer: str, message: m.DeleteSchedule) -> m.Done:
+        await self._broker.to_the_end(partial(self._delete, message.name))
+        return m.Done(NO_REQUEST)
 
     def _info(self, name: str) -> ScheduleInfo:
         info = self._metadata.view.schedules.get(name)

@@ -12,12 +12,13 @@ from chronosdb.node import faults
 from chronosdb.node.broker import Broker
 from chronosdb.node.clock import Signal
 from chronosdb.node.partition.history import History
+from chronosdb.node.partition.partition import Partition
 from chronosdb.node.replay.courses import Course, Rows
 from chronosdb.node.replay.gather import Gatherer, Page
 from chronosdb.node.replay.opening import course_from, first_place, is_gone
 from chronosdb.wal import LogClosed, OutOfRange, WalError
 from chronosdb.wire import messages as m
-from chronosdb.wire.errors import ChronosError, Conflict, Overloaded
+from chronosdb.wire.errors import ChronosError, Conflict, NotLeader, Overloaded
 from chronosdb.wire.limits import MAX_REPLAYS
 
 logger = logging.getLogger(__name__)
@@ -50,16 +51,20 @@ class Replays:
             Conflict: the number is in use.
             Overloaded: the connection has as many streams as it may.
             NotFound: no such topic or partition, or the beginning is not stored any more.
+            NotLeader: another node leads the partition.
             InvalidArgument: what is asked does not go together.
         """
         if message.stream in self._streams:
             raise Conflict(f"this connection has a stream {message.stream} already")
         if len(self._streams) >= MAX_REPLAYS:
             raise Overloaded(f"this connection has {MAX_REPLAYS} replays open; end one first")
-        history = self._broker.partition(message.topic, message.partition).history()
+        partition = self._broker.partition(message.topic, message.partition)
+        history = partition.history()
         place = first_place(history, message)
         course = course_from(history, message, place)
-        stream = _Stream(message, history, course, self._send, self._has_room)
+        stream = _Stream(
+            message, partition, history, course, send=self._send, has_room=self._has_room
+        )
         self._streams[message.stream] = stream
         self._spawn(lambda: self._run(stream))
         return m.ReplayOpened(message.request, place)
@@ -96,8 +101,10 @@ class _Stream:
     def __init__(
         self,
         message: m.Replay,
+        partition: Partition,
         history: History,
         course: Course,
+        *,
         send: Send,
         has_room: Callable[[], bool],
     ) -> None:
@@ -106,6 +113,7 @@ class _Stream:
         self.credit = message.credit
         self._name = f"partition {message.partition} of topic {message.topic!r}"
         self._follows = message.follow
+        self._partition = partition
         self._history = history
         self._course = course
         self._gatherer = Gatherer(history.reader, message.key)
@@ -142,6 +150,8 @@ class _Stream:
         while (rows := await self._course.next()) is not None:
             if len(rows.offsets):
                 await self._send_rows(rows)
+            elif self._partition.stopping:
+                raise NotLeader(f"{self._name} is led elsewhere from now on, or not at all")
             else:
                 await self._wake.wait()
 

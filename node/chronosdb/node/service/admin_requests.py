@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from chronosdb.node.broker import Broker
-from chronosdb.node.clock import Clock
-from chronosdb.node.consumers import Consumers
-from chronosdb.node.groups import Groups
+from chronosdb.node.groups import AnyGroups
 from chronosdb.node.partition.records import SettleReason
 from chronosdb.node.redrive import Redrive
 from chronosdb.node.runs import decode_runs
@@ -22,14 +19,10 @@ class AdminRequests:
     """These requests of one connection; `answer` sends the one reply that each of them has."""
 
     def __init__(
-        self,
-        broker: Broker,
-        consumers: Consumers,
-        clock: Clock,
-        answer: Callable[[m.Message], None],
+        self, groups: AnyGroups, redrive: Redrive, answer: Callable[[m.Message], None]
     ) -> None:
-        self._groups = Groups(broker, consumers, clock)
-        self._redrive = Redrive(broker, consumers)
+        self._groups = groups
+        self._redrive = redrive
         self._answer = answer
 
     def handlers(self) -> dict[type, Callable[[Any], Awaitable[None]]]:
@@ -45,10 +38,11 @@ class AdminRequests:
         }
 
     async def _list_groups(self, message: m.ListGroups) -> None:
-        self._answer(m.GroupsReply(message.request, self._groups.summaries(message.topic)))
+        groups = await self._groups.summaries(message.topic)
+        self._answer(m.GroupsReply(message.request, groups))
 
     async def _describe_group(self, message: m.DescribeGroup) -> None:
-        info = self._groups.describe(message.topic, message.group)
+        info = await self._groups.describe(message.topic, message.group)
         self._answer(m.GroupReply(message.request, info))
 
     async def _reset_group(self, message: m.ResetGroup) -> None:

@@ -75,6 +75,11 @@ class Connection:
             self._requests.leave()
             await trio.aclose_forcefully(self._stream)
 
+    def leaders_changed(self, topics: frozenset[str]) -> None:
+        """Tell the client of those that it deals with: other nodes lead them now."""
+        if self._session.state is State.OPEN:
+            self._requests.leaders_changed(topics)
+
     def close(self, reason: str) -> None:
         """Say goodbye, after everything that is already on its way."""
         self._send(m.Closing(reason[:MAX_REASON_CHARS]))

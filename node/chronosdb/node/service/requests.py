@@ -15,17 +15,22 @@ from typing import Any, Final
 from chronosdb.node import faults
 from chronosdb.node.broker import Broker
 from chronosdb.node.clock import Clock
-from chronosdb.node.consumers import Consumers, Subscription
+from chronosdb.node.cluster.member import Administration
+from chronosdb.node.consumers import Consumers
+from chronosdb.node.groups import AnyGroups
+from chronosdb.node.members.subscription import Subscription
 from chronosdb.node.observe.stats import Stats
 from chronosdb.node.partition.changes import Change
 from chronosdb.node.partition.proposals import Outcome, Placement
 from chronosdb.node.recurring.schedules import Schedules
+from chronosdb.node.redrive import Redrive
 from chronosdb.node.replay.streams import Replays, Spawn
 from chronosdb.node.runs import decode_runs
 from chronosdb.node.service.admin_requests import AdminRequests
+from chronosdb.node.service.cluster_requests import ClusterRequests
 from chronosdb.node.service.pending_requests import PendingRequests
 from chronosdb.node.service.schedule_requests import ScheduleRequests
-from chronosdb.raft import TopicInfo
+from chronosdb.node.service.topic_requests import TopicRequests
 from chronosdb.wal import WalError
 from chronosdb.wire import EventBatch
 from chronosdb.wire import messages as m
@@ -43,10 +48,12 @@ class Services:
 
     broker: Broker
     consumers: Consumers
+    groups: AnyGroups
     schedules: Schedules
     stats: Stats
     clock: Clock
     welcome: Callable[[], m.Welcome]
+    administration: Administration
 
 
 class Requests:
@@ -67,6 +74,7 @@ class Requests:
         self._client = ""
         #: Invariant: every member here has joined or is about to; `leave` takes all of them out.
         self._subscriptions: dict[int, Subscription] = {}
+        self._topics = TopicRequests(services.broker, send, self._answer)
         self._replays = Replays(services.broker, send, has_room, spawn)
         #: Bytes of publishes that are queued and not answered.
         self.inflight_bytes = 0
@@ -82,21 +90,22 @@ class Requests:
             m.Nack: self._nack,
             m.Extend: self._extend,
             m.Credit: self._credit,
+            m.Recall: self._recall,
             m.Unsubscribe: self._unsubscribe,
-            m.ListTopics: self._list_topics,
-            m.DescribeTopic: self._describe_topic,
+            **self._topics.quick_handlers(),
             m.Replay: self._replay,
             m.ReplayCredit: self._replays.credit,
             m.ReplayEnd: self._replays.end,
         }
         self._slow: dict[type, Callable[[Any], Awaitable[None]]] = {
-            m.CreateTopic: self._create_topic,
+            **self._topics.handlers(),
             m.Subscribe: self._subscribe,
             m.Stats: self._stats,
+            **ClusterRequests(services.administration, self._answer).handlers(),
             **PendingRequests(services.broker, self._answer).handlers(),
             **ScheduleRequests(services.schedules, self._answer).handlers(),
             **AdminRequests(
-                services.broker, services.consumers, services.clock, self._answer
+                services.groups, Redrive(services.broker, services.consumers), self._answer
             ).handlers(),
         }
 
@@ -136,6 +145,10 @@ class Requests:
             subscription.wake()
         self._replays.wake()
 
+    def leaders_changed(self, topics: frozenset[str]) -> None:
+        """Other nodes lead partitions of these topics now."""
+        self._topics.leaders_changed(topics)
+
     def leave(self) -> None:
         """The client is gone: its leases go to others."""
         for subscription in self._subscriptions.values():
@@ -165,7 +178,9 @@ class Requests:
             else:
                 self._answer(_published(message.request, outcome))
 
-        self._broker.partition(message.topic, message.partition).publish(batch, stored)
+        partition = self._broker.partition(message.topic, message.partition)
+        partition.publish(batch, stored, message.acks)
+        self._topics.follow(message.topic)
         self.inflight_bytes += nbytes
 
     def _get(self, message: m.Get) -> None:
@@ -222,6 +237,11 @@ class Requests:
         if subscription is not None:  # credit may cross an Unsubscribe on its way
             subscription.grant(message.credits)
 
+    def _recall(self, message: m.Recall) -> None:
+        subscription = self._subscriptions.get(message.subscription)
+        taken = 0 if subscription is None else subscription.recall(message.credits)
+        self._answer(m.Recalled(message.request, taken))
+
     def _unsubscribe(self, message: m.Unsubscribe) -> None:
         subscription = self._subscriptions.pop(message.subscription, None)
         if subscription is not None:
@@ -231,19 +251,6 @@ class Requests:
     def _replay(self, message: m.Replay) -> None:
         self._answer(self._replays.open(message))
 
-    def _list_topics(self, message: m.ListTopics) -> None:
-        topics = [_topic(info) for info in self._broker.topics()]
-        self._answer(m.TopicsReply(message.request, topics))
-
-    def _describe_topic(self, message: m.DescribeTopic) -> None:
-        self._answer(m.TopicReply(message.request, _topic(self._broker.topic(message.name))))
-
-    async def _create_topic(self, message: m.CreateTopic) -> None:
-        info, created = await self._broker.create_topic(
-            message.name, message.partitions, message.settings
-        )
-        self._answer(m.TopicReply(message.request, _topic(info), created))
-
     async def _subscribe(self, message: m.Subscribe) -> None:
         if message.subscription in self._subscriptions:
             raise Conflict(f"this connection has a subscription {message.subscription} already")
@@ -252,6 +259,7 @@ class Requests:
             consumers.next_member_id(), message, self._client, self._send, self._has_room
         )
         self._subscriptions[message.subscription] = subscription
+        self._topics.follow(message.topic)
         try:
             await consumers.join(subscription, self._done(message))
         except (ChronosError, WalError):
@@ -296,9 +304,3 @@ def _published(request: int, placement: Placement) -> m.Published:
     assert placement.duplicates is not None
     offsets = array("q", placement.offsets).tobytes()
     return m.Published(request, placement.first_offset, offsets, bytes(placement.duplicates))
-
-
-def _topic(info: TopicInfo) -> m.TopicInfo:
-    # One node serves all partitions for now: an empty leader means "the node you asked".
-    leaders = [""] * info.partitions
-    return m.TopicInfo(info.name, info.partitions, dict(info.settings), leaders, info.created_ms)

@@ -34,7 +34,8 @@ class ScheduleRequests:
         self._answer(m.ScheduleReply(message.request, schedule, created))
 
     async def _get(self, message: m.GetSchedule) -> None:
-        self._answer(m.ScheduleReply(message.request, self._schedules.get(message.name)))
+        schedule = await self._schedules.get(message.name)
+        self._answer(m.ScheduleReply(message.request, schedule))
 
     async def _list(self, message: m.ListSchedules) -> None:
         schedules, more = self._schedules.page(message.after)

@@ -33,6 +33,11 @@ class Server:
         inflight_bytes = sum(connection.inflight_bytes for connection in self._connections)
         return Traffic(len(self._connections), inflight_bytes)
 
+    def leaders_changed(self, topics: frozenset[str]) -> None:
+        """Tell the clients that deal with these topics that other nodes lead them now."""
+        for connection in self._connections:
+            connection.leaders_changed(topics)
+
     async def run(self, listeners: Listeners) -> None:
         """Accept until `stop`; returns when the last connection has ended."""
         async with trio.open_nursery() as nursery:

@@ -1,0 +1,1 @@
+"""What makes a node one of several: how it is set up, what it holds, and how it is operated."""

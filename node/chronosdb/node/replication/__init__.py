@@ -1,0 +1,1 @@
+"""Copies of a partition's log on several nodes: one leads, the others follow, none loses what is committed."""

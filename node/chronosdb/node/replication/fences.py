@@ -1,0 +1,86 @@
+"""What this node has promised about its copies, and must not forget: one small file, replaced whole.
+
+*Epochs*: below which epoch it takes nothing any more, partition by partition. A promise is on disk before
+anyone is told of it; what a quorum was promised cannot be overtaken, for an old leader finds nobody to
+commit with. *Parts*: which copies lack something that was committed, and must not be asked who leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from chronosdb.node.configuration.settings import ConfigError
+from chronosdb.wal import Disk
+
+_FORMAT: Final = 1
+
+
+class _File(msgspec.Struct, frozen=True):
+    format: int
+    #: By directory name of the partition.
+    epochs: Mapping[str, int]
+    parts: frozenset[str]
+
+
+class Fences:
+    """One node's promises. What changes them blocks, one call at a time."""
+
+    def __init__(self, disk: Disk, path: str) -> None:
+        """Read what was promised.
+
+        Raises:
+            ConfigError: the file cannot be read.
+        """
+        self._disk = disk
+        self._path = path
+        #: Invariant: it is on disk.
+        self._file = _read(disk, path)
+
+    def epoch(self, name: str) -> int:
+        """What the partition was last promised to; 0: nothing."""
+        return self._file.epochs.get(name, 0)
+
+    def is_part(self, name: str) -> bool:
+        """Whether the copy lacks something that it once had, or should have."""
+        return name in self._file.parts
+
+    def promise(self, wants: Mapping[str, int]) -> None:
+        """Refuse everything below these epochs, for ever. Durable on return.
+
+        Raises:
+            DiskFull: nothing was promised.
+        """
+        raised = {name: epoch for name, epoch in wants.items() if epoch > self.epoch(name)}
+        if raised:
+            self._write({**self._file.epochs, **raised}, self._file.parts)
+
+    def mark_part(self, name: str, is_part: bool) -> None:
+        """Note that a copy lacks something, or no more. Durable on return; raises DiskFull."""
+        if is_part != self.is_part(name):
+            self._write(self._file.epochs, self._file.parts ^ {name})
+
+    def forget(self, name: str) -> None:
+        """The partition is not held here any more. Raises DiskFull: it is not forgotten."""
+        if name in self._file.epochs or self.is_part(name):
+            epochs = {other: e for other, e in self._file.epochs.items() if other != name}
+            self._write(epochs, self._file.parts - {name})
+
+    def _write(self, epochs: Mapping[str, int], parts: frozenset[str]) -> None:
+        file = _File(_FORMAT, epochs, parts)
+        self._disk.write_file_atomic(self._path, msgspec.json.encode(file))
+        self._file = file
+
+
+def _read(disk: Disk, path: str) -> _File:
+    if not disk.exists(path):
+        return _File(_FORMAT, {}, frozenset())
+    try:
+        file = msgspec.json.decode(disk.read_file(path), type=_File)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path} cannot be read: {error}"]) from None
+    if file.format != _FORMAT:
+        raise ConfigError([f"{path} has format {file.format}; this version reads {_FORMAT}"])
+    return file
