@@ -33,6 +33,9 @@ STATS = m.NodeStats(
     *("node", "cluster", "0.1.0", 0, 9, 1, 0, 4096, 2**40, [1, 3, 10]),
     [m.TopicStats("orders", 2, 9, 8, 8, 7, 1, 0, 1, 0, 4096, [8, 0, 0, 0], [1, 0])],
 )
+COPY = m.CopyState("n1", True, False, 0)
+NODE = m.NodeState("n1", "n1:9000", "n1:9001", "r1", "alive", True, True, 5, -3, "0.1.0", 2, 3)
+CLUSTER = m.ClusterState("c1", "n1", "n2", [NODE], 6, 0, 1, 2)
 PLACE = m.ReplayPlace(9, 3, 0)
 
 FROM_CLIENT: tuple[m.ClientMessage, ...] = (
@@ -53,7 +56,9 @@ FROM_CLIENT: tuple[m.ClientMessage, ...] = (
     m.Subscribe(1, 2, "orders", "billing", "ordered", "earliest", 256),
     m.Subscribe(1, 2, "orders", "billing", "shared", 1_900_000_000_000, 256),
     m.Unsubscribe(1, 2),
+    m.Subscribe(1, 2, "orders", "billing", "ordered", "latest", 9, "5f" * 16),
     m.Credit(2, 100),
+    m.Recall(1, 2, 30),
     m.Ack(1, 2, 0, _RUNS),
     m.Nack(1, 2, 0, 5, 1, 100, "no"),
     m.Extend(1, 2, 0, 5, 1, 30_000),
@@ -74,6 +79,13 @@ FROM_CLIENT: tuple[m.ClientMessage, ...] = (
     m.ReplayCredit(3, 2**20),
     m.ReplayEnd(3),
     m.Stats(1),
+    m.DescribeCluster(1, "orders"),
+    m.AddNode(1, "n4", "n4:9001", "r1"),
+    m.DrainNode(1, "n1", False),
+    m.RemoveNode(1, "n1", True),
+    m.TransferLeader(1, "orders", 0, "n2", False),
+    m.Rebalance(1, False),
+    m.SetReplication(1, "orders", 3),
 )
 FROM_SERVER: tuple[m.ServerMessage, ...] = (
     m.Welcome(1, "c" * 32, "node", 5, 2**24),
@@ -83,6 +95,9 @@ FROM_SERVER: tuple[m.ServerMessage, ...] = (
     m.Done(1),
     m.Failed(1, "overloaded", "no disk space", True, {"free": 5, "leader": "n2:9000"}),
     m.TopicReply(1, TOPIC, True),
+    m.TopicReply(1, TOPIC, False, ["n1:9000", "n2:9000"], 7),
+    m.LeadersChanged("orders"),
+    m.Recalled(1, 30),
     m.TopicsReply(1, [TOPIC, TOPIC]),
     m.Published(1, 5, bytes(24), b"\0\1\0"),
     m.GetReply(1, "pending", 5, 6, _BATCH),
@@ -102,4 +117,6 @@ FROM_SERVER: tuple[m.ServerMessage, ...] = (
     m.Replayed(3, _I64S, _I64S, _EMPTY, _EMPTY, _BATCH),
     m.ReplayEnd(3, "not_found", "no such topic", False, {}),
     m.StatsReply(1, STATS),
+    m.ClusterReply(1, CLUSTER, [m.PartitionState(0, "n1", 7, [COPY])]),
+    m.Moves(1, 3),
 )

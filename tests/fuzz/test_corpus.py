@@ -6,11 +6,13 @@ from typing import get_args
 
 import pytest
 
+from chronosdb.raft.commands import Command
 from chronosdb.wire import messages as m
 from tests.fuzz.corpus import CORPUS, load
 from tests.fuzz.engine import replay
 from tests.fuzz.samples import FROM_CLIENT, FROM_SERVER
 from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets.metadata import COMMANDS
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -30,9 +32,10 @@ def test_good_inputs_are_taken(name: str) -> None:
 
 
 def test_fuzzing_begins_with_every_message() -> None:
-    """One sample of each, so that none is left out."""
+    """One sample of each, and of every command, so that none is left out."""
     assert {type(message) for message in FROM_CLIENT} == set(get_args(m.ClientMessage))
     assert {type(message) for message in FROM_SERVER} == set(get_args(m.ServerMessage))
+    assert {type(command) for command in COMMANDS} == set(get_args(Command))
 
 
 def test_every_file_of_the_corpus_is_a_targets() -> None:

@@ -33,8 +33,9 @@ HEALED_MS: Final = 10_000
 class Reaper:
     """Ends the node's lives, one after the other."""
 
-    def __init__(self, world: World, run_s: float) -> None:
+    def __init__(self, world: World, node: NodeProcess, run_s: float) -> None:
         self._world = world
+        self._node = node
         self._chance = world.chance("reaper")
         self._haste = min(1.0, run_s / (2 * LIFE_S[1]))
 
@@ -52,8 +53,8 @@ class Reaper:
             await _quiet(self._world, settle_s)
             self._say_healthy(on=True)
             await self._world.finishing.wait()
-        if not self._world.node.running:
-            raise NodeDied(await self._world.node.ended(), self._world.node.said())
+        if not self._node.running:
+            raise NodeDied(await self._node.ended(), self._node.said())
         self._say_healthy(on=False)
 
     def _say_healthy(self, *, on: bool) -> None:
@@ -63,16 +64,16 @@ class Reaper:
     async def _die(self) -> None:
         world, chance = self._world, self._chance
         if chance.random() < STOPS:
-            code = await world.node.stop()
+            code = await self._node.stop()
             world.recorder.saw("stop", {"code": code})
             world.counts["stops"] += 1
-            assert code == 0, f"exit code {code}: {world.node.said()}"
+            assert code == 0, f"exit code {code}: {self._node.said()}"
         else:
-            await world.node.kill()
+            await self._node.kill()
             world.recorder.saw("crash", {"how": "kill -9"})
             world.counts["kills"] += 1
         if chance.random() < VIEWS:
-            shutil.rmtree(DataDir(str(world.node.data_dir)).views)
+            shutil.rmtree(DataDir(str(self._node.data_dir)).views)
             world.counts["views deleted"] += 1
 
     async def revive(self) -> None:
@@ -80,13 +81,13 @@ class Reaper:
         world, chance = self._world, self._chance
         while chance.random() < STILLBORN:
             world.recorder.saw("start")
-            await world.node.launch()
+            await self._node.launch()
             await trio.sleep(chance.uniform(0, START_S))
-            await world.node.kill()
+            await self._node.kill()
             world.recorder.saw("crash", {"how": "kill -9 while starting"})
             world.counts["kills"] += 1
         world.recorder.saw("start")
-        await world.node.start()
+        await self._node.start()
         world.recorder.saw("serving")
         world.recorder.saw("healed", {"bound_ms": HEALED_MS})
 

@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -121,18 +121,19 @@ class Result:
 class MixedLoad:
     """One run."""
 
-    def __init__(self, world: World, plan: Plan) -> None:
+    def __init__(self, world: World, node: NodeProcess, plan: Plan) -> None:
         self.gauges = Gauges()
         self._world = world
+        self._node = node
         self._plan = plan
 
     async def run(self, tell: Callable[[World, float], None]) -> int:
         """The load, the drain, and an orderly stop; the node's exit code."""
         world = self._world
         world.recorder.saw("settings", SETTINGS)
-        async with world.node:
-            await self._live(Reaper(world, self._plan.seconds), tell)
-            exit_code = await world.node.stop()
+        async with self._node:
+            await self._live(Reaper(world, self._node, self._plan.seconds), tell)
+            exit_code = await self._node.stop()
             world.recorder.saw("stop", {"code": exit_code})
         return exit_code
 
@@ -146,7 +147,7 @@ class MixedLoad:
             for number in range(MEMBERS):
                 nursery.start_soon(ordered, world, number)
                 nursery.start_soon(shared, world, number)
-            nursery.start_soon(self.gauges.run, world.node)
+            nursery.start_soon(self.gauges.run, self._node)
             nursery.start_soon(_telling, world, tell)
             await self._work(reaper)
             with trio.fail_after(DRAIN_S):
@@ -162,9 +163,9 @@ class MixedLoad:
                 (Publisher(world, "hasty", rate * 0.25, 60), 0.5),
                 (Publisher(world, "singles", rate * 0.05, 1), 30.0),
             ):
-                workers.start_soon(_steps, world, publisher.step, publisher.name, timeout_s)
+                workers.start_soon(steps, world, publisher.step, publisher.name, timeout_s)
             for worker in (Repeater(world), Changer(world), Replayer(world), Undertaker(world)):
-                workers.start_soon(_steps, world, worker.step, type(worker).__name__.lower(), 30.0)
+                workers.start_soon(steps, world, worker.step, type(worker).__name__.lower(), 30.0)
             await trio.sleep(self._plan.seconds)
             world.finishing.set()
 
@@ -187,10 +188,10 @@ class MixedLoad:
 
     async def _behind(self, db: Recorded, horizon_ms: int) -> bool:
         """Whether an event is still to fire, or to be settled by a group."""
-        return bool(await db.count_pending(TOPIC, end=horizon_ms) or await _lag(db))
+        return bool(await db.count_pending(TOPIC, end=horizon_ms) or await lag(db, GROUPS))
 
 
-async def _steps(
+async def steps(
     world: World, step: Callable[[Recorded], Awaitable[None]], name: str, timeout_s: float
 ) -> None:
     """One worker, to the end of the load. What the node's death does to a request is no failure."""
@@ -202,9 +203,9 @@ async def _steps(
                 world.counts[f"{error.code} errors"] += 1
 
 
-async def _lag(db: Recorded) -> int:
+async def lag(db: Recorded, groups: Iterable[str]) -> int:
     """Fired and not settled, in all groups."""
-    infos = [await db.group(TOPIC, name) for name in GROUPS]
+    infos = [await db.group(TOPIC, name) for name in groups]
     return sum(part.lag for info in infos for part in info.partitions)
 
 
@@ -224,8 +225,8 @@ def mixed_load(
     history = directory / "history.jsonl"
     with recording(history, time.monotonic_ns, now_ms) as recorder:
         horizon_s = min(HORIZON_S_MAX, max(plan.seconds / 3, 4.0))
-        world = World(node, recorder, plan.seed, horizon_ms=round(1000 * horizon_s))
-        load = MixedLoad(world, plan)
+        world = World(lambda: node.address, recorder, plan.seed, horizon_ms=round(1000 * horizon_s))
+        load = MixedLoad(world, node, plan)
         exit_code = trio.run(load.run, tell)
         dump(recorder, OsDisk(), str(node.data_dir))
     ran_s = time.monotonic() - began_s

@@ -11,7 +11,7 @@ from typing import Final
 import trio
 
 from chronosdb.client import ChronosError, Conflict, Event
-from tests.process.mixed_world import GROUPS, PARTITIONS, TOPIC, World, now_ms
+from tests.process.mixed_world import PARTITIONS, TOPIC, World, now_ms
 from tests.proof.recorded import Recorded
 
 #: Events whose payload begins so are refused by the shared group until they are dead letters.
@@ -137,7 +137,7 @@ class Changer:
             at = None if chance.random() < 0.3 else now_ms() + chance.randint(-1000, 5000)
             await db.reschedule(TOPIC, event.message_id, at=at, key=key)
         elif kind < 0.78:
-            await db.group(TOPIC, chance.choice(GROUPS))
+            await db.group(TOPIC, chance.choice(self._world.groups))
         elif kind < 0.88:
             await db.get(TOPIC, event.message_id, key=key)
         elif kind < 0.95:

@@ -1,4 +1,4 @@
-"""What all tasks of the mixed load share: the node, the record, who was published, and how it goes."""
+"""What all tasks of a load share: the nodes, the record, what was published, and how it goes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import trio
 from anyio.abc import ByteStream, SocketAttribute
 
 from chronosdb.client import Event, connect
-from tests.process.harness import NodeProcess
 from tests.proof.history import Recorder
 from tests.proof.recorded import Recorded
 
@@ -30,17 +29,22 @@ GROUPS: Final = (STEADY, ORDERED, SHARED)
 #: Events that changers and republishers choose from.
 _POOL: Final = 5000
 _RECONNECT_S: Final = 0.1
+#: More than a client has at one time, one to each node.
+_CONNECTIONS: Final = 16
 
 
 @dataclass(slots=True)
 class World:
     """One run."""
 
-    node: NodeProcess
+    #: Where clients begin: "host:port" of a node, or of several.
+    servers: Callable[[], str]
     recorder: Recorder
     seed: int
     #: The farthest that an event of the run is due in the future, but for those that never fire in it.
     horizon_ms: int
+    #: Of those in `GROUPS`, the ones that have members.
+    groups: tuple[str, ...] = GROUPS
     #: Publishes, deliveries, kills…
     counts: Counter[str] = field(default_factory=Counter)
     #: Published lately, answered or not.
@@ -62,12 +66,12 @@ class World:
     async def line(
         self, proc: str, timeout_s: float = 30.0
     ) -> AsyncIterator[tuple[Recorded, Callable[[], None]]]:
-        """As `client`, with a way to cut its connection."""
-        streams: list[ByteStream] = []
+        """As `client`, with a way to cut its connections."""
+        streams = deque[ByteStream](maxlen=_CONNECTIONS)
 
         async def dial(host: str, port: int) -> ByteStream:
             stream = await anyio.connect_tcp(host, port)
-            streams[:] = [stream]
+            streams.append(stream)
             return stream
 
         def cut() -> None:
@@ -77,25 +81,24 @@ class World:
 
         await self._reachable()
         async with connect(
-            self.node.address, timeout=timeout_s, client_name=proc, stream_factory=dial
+            self.servers(), timeout=timeout_s, client_name=proc, stream_factory=dial
         ) as client:
             yield Recorded(client, self.recorder, proc), cut
 
     async def _reachable(self) -> None:
         """Return when somebody listens; a client's first connection is tried once only."""
-        host, port = self.node.address.rsplit(":", 1)
         while True:
-            try:
-                await (await trio.open_tcp_stream(host, int(port))).aclose()
-            except OSError:
-                await trio.sleep(_RECONNECT_S)
-            else:
-                return
+            for server in self.servers().split(","):
+                host, port = server.rsplit(":", 1)
+                with suppress(OSError):
+                    await (await trio.open_tcp_stream(host, int(port))).aclose()
+                    return
+            await trio.sleep(_RECONNECT_S)
 
 
 def _abort(stream: ByteStream) -> None:
     """As if the cable were pulled: nothing more is read or written."""
-    with suppress(OSError):  # it is cut already
+    with suppress(OSError, anyio.ClosedResourceError):  # it is cut already
         stream.extra(SocketAttribute.raw_socket).shutdown(socket.SHUT_RDWR)
 
 

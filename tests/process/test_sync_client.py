@@ -11,9 +11,10 @@ import trio
 
 from chronosdb.client import Client, Event, NotFound
 from chronosdb.client.dlq import DeadLetters
+from chronosdb.client.operating import Operating
 from chronosdb.client.schedules import Schedules
 from chronosdb.client.sync import SyncClient, connect
-from chronosdb.client.sync.client import SyncDeadLetters, SyncSchedules
+from chronosdb.client.sync.client import SyncDeadLetters, SyncOperating, SyncSchedules
 from tests.process.conftest import StartNode
 from tests.process.harness import now_ms
 
@@ -34,7 +35,12 @@ async def in_thread(start_node: StartNode, work: Callable[[SyncClient], None]) -
 
 @pytest.mark.parametrize(
     ("kind", "twin"),
-    [(Client, SyncClient), (DeadLetters, SyncDeadLetters), (Schedules, SyncSchedules)],
+    [
+        (Client, SyncClient),
+        (DeadLetters, SyncDeadLetters),
+        (Operating, SyncOperating),
+        (Schedules, SyncSchedules),
+    ],
 )
 def test_every_method_has_its_twin(kind: type, twin: type) -> None:
     """Name for name, with the same parameters."""

@@ -13,7 +13,7 @@ from zlib import crc32
 import msgpack
 
 from chronosdb.raft import commands as c
-from chronosdb.raft import messages
+from chronosdb.raft import encoding, messages
 from chronosdb.raft.ballot import MAGIC as BALLOT
 from chronosdb.raft.ballot import Ballot
 from chronosdb.raft.codec import dumps, loads
@@ -29,7 +29,7 @@ from tests.fuzz.target import Feature, Target, complaint
 from tests.fuzz.targets.wire import mend_message
 from tests.raft.fake_storage import MemoryStorage
 
-_COMMANDS: tuple[c.Command, ...] = (
+COMMANDS: tuple[c.Command, ...] = (
     c.CreateTopic("orders", 2, {"max_attempts": 5}),
     c.PutGroup("orders", "billing", "ordered", {}),
     c.RegisterNode("n1", "127.0.0.1:9000", 1),
@@ -39,6 +39,17 @@ _COMMANDS: tuple[c.Command, ...] = (
     c.ResumeSchedule("nightly", 6),
     c.AdvanceSchedules({"nightly/5": 7}),
     c.DeleteSchedule("nightly"),
+    c.PutAssignment("orders", "billing", 0, ("a", "b"), (1, -1)),
+    c.BeginLife("n1", "127.0.0.1:9000", 2),
+    c.AdmitNode("n2", "127.0.0.1:9002", "rack"),
+    c.EnrollNode("n1", "127.0.0.1:9001", "birth"),
+    c.SetNodeState("n1", 1, "draining"),
+    c.RemoveNode("n1"),
+    c.ChangeVoters(("n1", "n2", "n3"), 0),
+    c.AlterPartitions((c.PartitionChange("orders", 0, 1, "n1", ("n1",), ("n1",), unclean=True),)),
+    c.PlanMoves((c.Move("orders", 1, ("n1", "n2")),)),
+    c.SetReplication("orders", 3),
+    c.PutClusterSettings({"replication": 3}),
     c.DeleteGroup("orders", "billing"),
     c.DeleteTopic("orders"),
     c.Noop(),
@@ -46,7 +57,7 @@ _COMMANDS: tuple[c.Command, ...] = (
 
 
 def _requests() -> list[bytes]:
-    return [c.encode(c.Request("client", n, n, one)) for n, one in enumerate(_COMMANDS, 1)]
+    return [encoding.encode(c.Request("client", n, n, one)) for n, one in enumerate(COMMANDS, 1)]
 
 
 def _command(data: bytes) -> Feature:
@@ -57,11 +68,11 @@ def _command(data: bytes) -> Feature:
     assert loads(dumps((0, (data,)))) == (0, (data,))
     loads(data)
     try:
-        request = c.decode(data)
+        request = encoding.decode(data)
     except UnsupportedCommandError as error:
         assert result.status is Status.UNSUPPORTED
         return complaint(error)
-    assert c.decode(c.encode(request)) == request
+    assert encoding.decode(encoding.encode(request)) == request
     return type(request.command).__name__, result.status
 
 
@@ -98,7 +109,7 @@ def _raft_message(data: bytes) -> Feature:
     return str(plain["type"])
 
 
-def _raft_messages() -> Iterator[bytes]:
+def raft_messages() -> Iterator[bytes]:
     entries: list[Any] = [(b"\0x", 5, 1), (b"\1", 6, 2)]
     for kind, fields in (
         ("request_vote", {"term": 1, "last_log_index": 2, "last_log_term": 1}),
@@ -186,7 +197,7 @@ def _mend_journal(data: bytes, random: Random) -> bytes:
 
 TARGETS = (
     Target("commands", _command, _requests, mend_message, largest=70_000, memory_factor=128),
-    Target("raft_messages", _raft_message, _raft_messages, mend_message),
+    Target("raft_messages", _raft_message, raft_messages, mend_message),
     Target("journal", _journal, _journal_seeds, _mend_journal, (b"\xc5\x9fR1",)),
     Target("sealed", _sealed, _sealed_seeds, _mend_sealed),
 )
