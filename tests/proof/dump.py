@@ -6,8 +6,7 @@ decoding of records has a part in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from random import Random
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -17,48 +16,41 @@ from chronosdb.node.log_commands import find_logs
 from chronosdb.node.partition import records
 from chronosdb.node.partition.carry import Carry
 from chronosdb.node.partition.records import Kind
-from chronosdb.raft import Replica
 from chronosdb.sched import Cursor
-from chronosdb.testing.memory_disk import MemoryDisk
 from chronosdb.wal import DamagedRecord, DataDir, Disk, Log, LogOptions, Record, verify
 from chronosdb.wire import EventBatch
 from chronosdb.wire.batch import EXPIRES, RELATIVE
 from chronosdb.wire.letters import Facts, without_facts
 from tests.proof.history import Recorder, content_of
+from tests.proof.metadata_view import metadata_view
 
 _OPTIONS: Final = LogOptions()
-_METADATA: Final = ("ballot", "journal", "snapshot")
 
 
-def dump(recorder: Recorder, disk: Disk, data_dir: str) -> None:
-    """File all logs in `data_dir` as sights "log". No node may be running there."""
-    topics = topic_names(disk, data_dir)
+def dump(
+    recorder: Recorder, disk: Disk, data_dir: str, topics: Mapping[int, str] | None = None
+) -> None:
+    """File all logs in `data_dir` as sights "log". No node may be running there.
+
+    Without `topics` their names are what the metadata in `data_dir` say.
+    """
+    if topics is None:
+        topics = topic_names(disk, data_dir)
     for directory in find_logs(disk, DataDir(data_dir).partitions):
         topic_id, partition = directory.rpartition("/")[2].split("-")
-        place = {
-            "topic": topics.get(int(topic_id), f"deleted {topic_id}"),
-            "partition": int(partition),
-        }
-        for line in _lines(disk, directory):
-            recorder.saw("log", {**place, **line})
+        topic = topics.get(int(topic_id), f"deleted {topic_id}")
+        dump_log(recorder, disk, directory, topic, int(partition))
+
+
+def dump_log(recorder: Recorder, disk: Disk, directory: str, topic: str, partition: int) -> None:
+    """File one log as sights "log"; nobody may be writing it."""
+    for line in _lines(disk, directory):
+        recorder.saw("log", {"topic": topic, "partition": partition, **line})
 
 
 def topic_names(disk: Disk, data_dir: str) -> dict[int, str]:
-    """The topics there are, by the id that their directories have.
-
-    Opened by a replica of its own, on a copy, for a replica writes.
-    """
-    source, copy = DataDir(data_dir), MemoryDisk()
-    copy.mkdir(source.raft)
-    for name in _METADATA:
-        path = f"{source.raft}/{name}"
-        if disk.exists(path):
-            copy.write_file_atomic(path, disk.read_file(path))
-    node_id = msgspec.json.decode(disk.read_file(source.identity))["node_id"]
-    replica = Replica(copy, source.raft, node_id=node_id, clock=lambda: 0.0, rng=Random(0))
-    while not replica.ready:
-        replica.tick()
-    return {topic.id: topic.name for topic in replica.view.topics.values()}
+    """The topics there are, by the id that their directories have."""
+    return {topic.id: topic.name for topic in metadata_view(disk, data_dir).topics.values()}
 
 
 def _lines(disk: Disk, directory: str) -> Iterator[dict[str, Any]]:

@@ -58,7 +58,7 @@ class Recorded:
 
     # ---- topics ------------------------------------------------------------------------------
 
-    async def create_topic(self, topic: str, partitions: int = 1, **settings: int) -> TopicInfo:
+    async def create_topic(self, topic: str, partitions: int = 1, **settings: Any) -> TopicInfo:
         """As the client's; the history learns of partitions and settings."""
         args = {"topic": topic, "partitions": partitions, "settings": settings}
         work = self.client.create_topic(topic, partitions, **settings)
@@ -226,6 +226,20 @@ class Recorded:
             "follow": follow,
         }
         return RecordedReplay(self, topic, terms)
+
+    # ---- schedules ---------------------------------------------------------------------------
+
+    async def put_schedule(self, name: str, topic: str, payload: bytes, *, every: float) -> None:
+        """As the client's `schedules.put`: publishes events that are no publish call's."""
+        content = content_of(None, {}, payload)
+        args = {"name": name, "topic": topic, "content": content, "every_ms": round(1000 * every)}
+        work = self.client.schedules.put(name, topic, payload, every=every)
+        await self.ask("put_schedule", args, work, _nothing)
+
+    async def pause_schedule(self, name: str) -> None:
+        """As the client's `schedules.pause`."""
+        work = self.client.schedules.pause(name)
+        await self.ask("pause_schedule", {"name": name}, work, _nothing)
 
     # ---- groups ------------------------------------------------------------------------------
 

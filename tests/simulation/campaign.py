@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from typing import Final, final
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tests.simulation.run import Result, run
+from tests.simulation.run import Result
 
 #: Of a violation's text, what the summary shows.
 _SHOWN_CHARS: Final = 3000
@@ -60,7 +60,11 @@ class Campaign:
 
 
 def campaign(
-    seeds: Sequence[int], jobs: int, replayed: float, trouble_s: float, console: Console
+    seeds: Sequence[int],
+    jobs: int,
+    replayed: float,
+    run_one: Callable[[int], Result],
+    console: Console,
 ) -> Campaign:
     """Runs every seed, and a share of them once more in a process of another hash seed."""
     total = Campaign()
@@ -74,7 +78,7 @@ def campaign(
         again = seeds[:: round(1 / replayed)] if replayed else []
         bar = progress.add_task("seeds", total=len(seeds) + len(again))
         for some in (seeds, again):
-            for result in _results(some, jobs, trouble_s):
+            for result in _results(some, jobs, run_one):
                 total.add(result)
                 progress.advance(bar)
                 for text in result.violations if some is seeds else ():
@@ -84,7 +88,7 @@ def campaign(
     return total
 
 
-def show(total: Campaign, elapsed_s: float, console: Console) -> None:
+def show(total: Campaign, elapsed_s: float, again: str, console: Console) -> None:
     """The summary."""
     table = Table(show_header=False, box=None)
     rows: list[tuple[str, object]] = [
@@ -105,17 +109,17 @@ def show(total: Campaign, elapsed_s: float, console: Console) -> None:
         table.add_row(name, str(value))
     console.print(table)
     for seed in sorted({*total.violations, *total.differing}):
-        console.print(f"python -m tests.simulate --seed {seed} --verbose")
+        console.print(f"python -m tests.simulate {again} --seed {seed} --verbose")
 
 
-def _results(seeds: Sequence[int], jobs: int, trouble_s: float) -> Iterator[Result]:
+def _results(seeds: Sequence[int], jobs: int, run_one: Callable[[int], Result]) -> Iterator[Result]:
     # Fresh interpreters: each has a hash seed of its own, so what depends on it shows.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        futures: list[Future[Result]] = [pool.submit(_run, seed, trouble_s) for seed in seeds]
+        futures: list[Future[Result]] = [pool.submit(_run, run_one, seed) for seed in seeds]
         for future in as_completed(futures):
             yield future.result()
 
 
-def _run(seed: int, trouble_s: float) -> Result:
-    return replace(run(seed, trouble_s=trouble_s), history=b"")
+def _run(run_one: Callable[[int], Result], seed: int) -> Result:
+    return replace(run_one(seed), history=b"")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, final
 
 import trio
 
+from chronosdb.client import Event
 from chronosdb.wire.errors import ChronosError
 from tests.proof.recorded import Recorded
 from tests.simulation.nemesis import Nemesis
+from tests.simulation.traces import copies_of
 from tests.simulation.world import TOPIC, World
 
 #: What comes on top of the settings until all is delivered: dialling again, a stop, a pause between.
@@ -16,9 +19,15 @@ _GRACE_MS: Final = 15_000
 #: Settings that may each put off a delivery once.
 _WAITS: Final = ("idle_timeout_ms", "ack_timeout_ms", "backoff_max_ms")
 _PUBLISH_MS: Final = 10_000
+#: After everything was delivered, until every copy is in sync and has all of it.
+_LEVEL_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.25
 #: Within this time after it is due an event has fired, on a machine without faults.
 _FIRED_S: Final = 1.0
+#: At the end all is well: so many events, due within this time, come within this bound.
+_EVENTS: Final = 8
+_SPREAD_MS: Final = 2_000
+_PUNCTUAL_MS: Final = 1_000
 
 
 @final
@@ -28,6 +37,7 @@ class Ending:
     def __init__(self, world: World, nemesis: Nemesis) -> None:
         self._world = world
         self._nemesis = nemesis
+        self._random = world.chance("ending")
 
     @property
     def bound_ms(self) -> int:
@@ -47,7 +57,9 @@ class Ending:
         world.calm.set()
         world.recorder.saw("healed", {"bound_ms": _PUBLISH_MS})
         world.trace.say("healed")
-        healed_ms = world.node.now_ms
+        healed_ms = world.now_ms
+        if world.is_cluster:
+            await self._wait_for_leaders()
         with trio.move_on_after(self.bound_ms / 1000) as patience:
             await published.wait()
         if patience.cancelled_caught:
@@ -55,19 +67,93 @@ class Ending:
         # A step back has put off what was due soon; a step forward leaves nothing to wait for.
         due_ms = max(healed_ms, world.soon_until_ms)
         async with world.connected("judge") as db:
-            await trio.sleep(max(0, due_ms - world.node.now_ms) / 1000 + _FIRED_S)
+            await trio.sleep(max(0, due_ms - world.now_ms) / 1000 + _FIRED_S)
             await self._drain(db)
+            await self._be_punctual(db)
+            await self._drain(db)
+        world.check_survival()
         groups = [name for name, _, _ in world.swarm.groups]
         world.recorder.saw("drained", {"topic": TOPIC, "groups": groups})
 
     async def rebuild_views(self) -> None:
-        """What the node says with views computed anew is what it said before; then it stops."""
+        """What the nodes say with views computed anew is what they said before."""
         before = await self._account()
         await self._nemesis.restart(without_views=True)
         after = await self._account()
         if before != after:
             self._world.violation(f"views differ from views rebuilt: {before} / {after}")
-        await self._nemesis.stop()
+
+    async def stop(self) -> None:
+        """Of a node alone in order; of a cluster at one moment, when all copies are level."""
+        if self._world.is_cluster:
+            await self._wait_until_level()
+            await self._nemesis.kill_all()
+        else:
+            await self._nemesis.stop()
+
+    async def _wait_for_leaders(self) -> None:
+        with trio.move_on_after(_PUBLISH_MS / 1000):
+            while self._unserved():  # noqa: ASYNC110 - as above
+                await trio.sleep(_LOOK_EVERY_S)
+            return
+        self._world.violation(f"I16: not served {_PUBLISH_MS} ms after healing: {self._unserved()}")
+
+    def _unserved(self) -> list[int]:
+        """The partitions that no node serves."""
+        served = {
+            identity.partition
+            for computer in self._world.computers
+            for identity, _, leads in copies_of(computer)
+            if leads and identity.topic == TOPIC
+        }
+        return sorted(set(range(self._world.swarm.partitions)) - served)
+
+    async def _wait_until_level(self) -> None:
+        with trio.move_on_after(_LEVEL_S):
+            while behind := list(self._behind()):  # noqa: ASYNC110 - as above
+                await trio.sleep(_LOOK_EVERY_S)
+            self._world.recorder.saw("level", {"topic": TOPIC})
+            return
+        self._world.violation(f"I10: not level {_LEVEL_S} s after all faults: {behind}")
+
+    def _behind(self) -> Iterator[str]:
+        """Copies that are not in sync, or do not know yet that everything is committed."""
+        view = self._world.metadata_view()
+        if view is None:
+            yield "nobody knows the metadata"
+            return
+        ends: dict[tuple[str, int], set[tuple[int, int]]] = {}
+        for topic in view.topics.values():
+            for index, (isr, replicas) in enumerate(zip(topic.isrs, topic.replicas, strict=True)):
+                if set(isr) != set(replicas):
+                    yield f"{topic.name}/{index}: {replicas}, in sync {isr}"
+        for computer in self._world.computers:
+            for identity, status, _ in copies_of(computer):
+                place = identity.topic, identity.partition
+                ends.setdefault(place, set()).add((status.end_lsn, status.high_watermark))
+        for place, some in ends.items():
+            if len({end for both in some for end in both}) > 1:
+                yield f"{place}: ends and high watermarks {some}"
+
+    async def _be_punctual(self, db: Recorded) -> None:
+        """All is well, and everybody who has gone is given up: now what is due comes at once."""
+        world, settings = self._world, self._world.swarm.settings
+        await trio.sleep((settings["idle_timeout_ms"] + settings["ack_timeout_ms"]) / 1000)
+        # Where a member may have one delivery at a time, each waits for the acks of those before it.
+        bound_ms = _PUNCTUAL_MS + round(
+            _EVENTS * 1000 * (4 * world.swarm.latency_s + 6 * world.swarm.disk_s)
+        )
+        now_ms = world.now_ms
+        dues = [now_ms + self._random.randint(0, _SPREAD_MS) for _ in range(_EVENTS)]
+        self._say_healthy(bound_ms, on=True)
+        await db.publish_many(TOPIC, [Event(payload=b"", schedule_ts=due_ms) for due_ms in dues])
+        await trio.sleep((_SPREAD_MS + 2 * bound_ms) / 1000)
+        self._say_healthy(bound_ms, on=False)
+
+    def _say_healthy(self, bound_ms: int, *, on: bool) -> None:
+        for name, _, _ in self._world.swarm.groups:
+            seen = {"topic": TOPIC, "group": name, "bound_ms": bound_ms, "on": on}
+            self._world.recorder.saw("healthy", seen)
 
     async def _drain(self, db: Recorded) -> None:
         with trio.move_on_after(self.bound_ms / 1000):

@@ -19,7 +19,6 @@ from chronosdb.node.environment import Listeners
 from chronosdb.testing.chance import Random
 from chronosdb.testing.network import (
     BUFFER_BYTES,
-    AnyioStream,
     MemoryListener,
     MemoryStream,
     Pipe,
@@ -202,7 +201,7 @@ class Connection:
 
 @final
 class Network:
-    """Machines by name; each may listen on one port."""
+    """Machines by name, each with its ports."""
 
     def __init__(self, trace: Trace, random: Random, *, short_reads: float) -> None:
         self.trace = trace
@@ -212,7 +211,7 @@ class Network:
         self.numbers: Iterator[int] = iter(range(1_000_000))
         self._links: dict[tuple[str, str], Link] = {}
         self._connections: list[Connection] = []
-        self._listeners: dict[str, MemoryListener] = {}
+        self._listeners: dict[tuple[str, int], MemoryListener] = {}
         #: Machines without power.
         self._dark: set[str] = set()
 
@@ -220,9 +219,9 @@ class Network:
         """The way from one machine to another; a quick one until somebody changes it."""
         return self._links.setdefault((source, target), Link(0.0002, 0.0001, 50e6))
 
-    def links(self) -> list[Link]:
-        """All that were ever used, in that order."""
-        return list(self._links.values())
+    def links(self) -> list[tuple[tuple[str, str], Link]]:
+        """All that were ever used, in that order, and between which machines they are."""
+        return list(self._links.items())
 
     def block(self, source: str, target: str, blocked: bool) -> None:
         """Lets nothing through in this direction, or everything again."""
@@ -240,14 +239,14 @@ class Network:
 
     def process_ended(self, machine: str) -> None:
         """The machine's system closes what its process had open."""
-        self._listeners.pop(machine, None)
+        self._close_ports(machine)
         for connection in self.connections(machine):
             connection.desert(machine)
             connection.sever(self.random)
 
     def power_lost(self, machine: str) -> None:
         """Nobody there to close anything: the others learn of it when it is back, or by its silence."""
-        self._listeners.pop(machine, None)
+        self._close_ports(machine)
         self._dark.add(machine)
         for connection in self.connections(machine):
             connection.desert(machine)
@@ -270,13 +269,13 @@ class Network:
         """The network as a node on this machine sees it."""
         return Interface(self, machine)
 
-    def listen(self, machine: str) -> MemoryListener:
+    def listen(self, machine: str, port: int) -> MemoryListener:
         """For whoever dials this machine."""
-        listener = self._listeners[machine] = MemoryListener()
+        listener = self._listeners[machine, port] = MemoryListener()
         return listener
 
-    async def dial(self, source: str, target: str) -> AnyioStream:
-        """A connection, as the client library wants it.
+    async def dial(self, source: str, target: str, port: int) -> MemoryStream:
+        """A connection.
 
         Raises:
             ConnectionRefusedError: nobody listens there.
@@ -285,7 +284,7 @@ class Network:
         await trio.sleep(there.latency_s + back.latency_s)
         if there.blocked or back.blocked or target in self._dark:
             await trio.sleep_forever()
-        listener = self._listeners.get(target)
+        listener = self._listeners.get((target, port))
         if listener is None:
             raise ConnectionRefusedError("nobody listens")
         connection = Connection(self, source, target)
@@ -294,7 +293,11 @@ class Network:
             await listener.queue.send(MemoryStream(connection.there, connection.back))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise ConnectionRefusedError("nobody listens any more") from None
-        return AnyioStream(MemoryStream(connection.back, connection.there))
+        return MemoryStream(connection.back, connection.there)
+
+    def _close_ports(self, machine: str) -> None:
+        for place in [place for place in self._listeners if place[0] == machine]:
+            del self._listeners[place]
 
     def _wires(self) -> list[Wire]:
         return [wire for connection in self._connections for wire in connection.wires]
@@ -312,4 +315,8 @@ class Interface:
         """See `chronosdb.node.environment.Network.listen`."""
         assert (host, port) != ("", 0)
         await trio.lowlevel.checkpoint()
-        return [self._network.listen(self._machine)]
+        return [self._network.listen(self._machine, port)]
+
+    async def open_stream(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
+        """See `chronosdb.node.environment.Network.open_stream`."""
+        return await self._network.dial(self._machine, host, port)

@@ -24,6 +24,9 @@ _ONE_BY_ONE: Final = 8
 class Person:
     """Somebody at a machine of the same name, who may be gone for a while and comes back."""
 
+    #: Whether the end of the trouble leaves it something to do, which must come to its end too.
+    has_to_finish = False
+
     def __init__(self, world: World, name: str) -> None:
         self.world = world
         self.name = name
@@ -77,6 +80,8 @@ class Shelf:
 class Publisher(Person):
     """Publishes; what it got no answer to, it publishes again under the same id."""
 
+    has_to_finish = True
+
     def __init__(self, world: World, name: str, shelf: Shelf) -> None:
         super().__init__(world, name)
         self._shelf = shelf
@@ -104,7 +109,7 @@ class Publisher(Person):
         return batch
 
     def _event(self) -> Event:
-        r, now_ms = self.random, self.world.node.now_ms
+        r, now_ms = self.random, self.world.now_ms
         ahead_ms = r.choice((-1000, 0, 1, 50, *[r.randint(0, self.world.swarm.horizon_ms)] * 4))
         due_ms = None if r.random() < 0.1 else self.world.soon(ahead_ms)
         if r.random() < 0.03:
@@ -115,7 +120,14 @@ class Publisher(Person):
             message_id=f"{self.name}.{next(self._numbers)}",
             key=r.choice((None, None, b"k1", b"k2")),
             meta={"n": r.randint(0, 9)} if r.random() < 0.2 else {},
+            expires_ts=self._expiry(due_ms),
         )
+
+    def _expiry(self, due_ms: int | None) -> int | None:
+        # What is due when it comes would be refused if it came again after it has expired.
+        if due_ms is None or self.random.random() >= self.world.swarm.expiring:
+            return None
+        return max(due_ms, self.world.now_ms) + self.random.choice((1, 300, 5_000, 60_000))
 
     async def _publish(self, db: Recorded, events: list[Event]) -> None:
         try:
@@ -125,7 +137,8 @@ class Publisher(Person):
         except Conflict:
             return  # nothing of the batch is stored
         except ChronosError as error:
-            if not error.retryable:
+            # "internal": the disk of the node fails, and soon the node does.
+            if not error.retryable and error.code != "internal":
                 raise
             self._unanswered.append(events)
             await trio.sleep(0.1)
@@ -234,6 +247,7 @@ class Clerk(Person):
             (1, lambda: db.cancel_where(topic, start=soon_ms, end=soon_ms + 20)),
             (3, lambda: db.group(topic, group)),
             (2, lambda: self._replay(db)),
+            (1, lambda: db.redrive(topic)),
             (0.5, lambda: db.reset_group(topic, group, to=self._place(), force=True)),
         ]
         weights = [weight for weight, _ in deeds]
@@ -241,7 +255,7 @@ class Clerk(Person):
         await deed()
 
     def _place(self) -> str | int:
-        return self.random.choice(("earliest", "latest", self.world.node.now_ms - 3000))
+        return self.random.choice(("earliest", "latest", self.world.now_ms - 3000))
 
     async def _replay(self, db: Recorded) -> None:
         by = self.random.choice(("offset", "published", "fired", "scheduled"))

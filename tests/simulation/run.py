@@ -15,14 +15,19 @@ import trio
 from trio.testing import MockClock
 
 from chronosdb.testing.machine import DATA_DIR
+from chronosdb.wal import UnreadableRecord
 from tests.proof.checker import check
 from tests.proof.dump import dump
+from tests.proof.dump_cluster import Holder, dump_cluster
 from tests.proof.history import read_history
 from tests.simulation.ending import Ending
 from tests.simulation.nemesis import Nemesis
+from tests.simulation.operator import Operator
 from tests.simulation.people import Clerk, Member, Person, Publisher, Shelf
-from tests.simulation.swarm import swarm
+from tests.simulation.planner import Planner
+from tests.simulation.swarm import Swarm, swarm
 from tests.simulation.trace import EndlessRun, Trace
+from tests.simulation.traces import Tracer
 from tests.simulation.world import TOPIC, World
 from tests.support.seeded_trio import schedule_by
 
@@ -48,9 +53,12 @@ class Result:
 
 
 def run(
-    seed: int, tell: Callable[[str], None] | None = None, trouble_s: float = TROUBLE_S
+    seed: int,
+    tell: Callable[[str], None] | None = None,
+    trouble_s: float = TROUBLE_S,
+    nodes: int = 1,
 ) -> Result:
-    """The run of `seed`; `tell` hears its story."""
+    """The run of `seed` with so many nodes; `tell` hears its story."""
     began_s = process_time()
     clock = MockClock(autojump_threshold=0)
     trace = Trace(clock.current_time, tell)
@@ -60,7 +68,7 @@ def run(
     schedule_by(seed)
     try:
         with _complaints() as complaints:
-            world = trio.run(_live, seed, clock, trace, trouble_s, clock=clock)
+            world = trio.run(_live, swarm(seed, nodes), seed, clock, trace, trouble_s, clock=clock)
         history = world.history.getvalue()
         violations = [*world.violations, *complaints, *_judged(history)]
     except BaseException as error:
@@ -94,9 +102,11 @@ def _is_endless(error: BaseException) -> bool:
     return isinstance(error, EndlessRun)
 
 
-async def _live(seed: int, clock: MockClock, trace: Trace, trouble_s: float) -> World:
+async def _live(
+    peculiar: Swarm, seed: int, clock: MockClock, trace: Trace, trouble_s: float
+) -> World:
     async with trio.open_nursery() as nursery:
-        world = World(seed, swarm(seed), clock, trace, nursery)
+        world = World(seed, peculiar, clock, trace, nursery)
         trace.say("seed", seed, world.swarm)
         try:
             await _story(world, trouble_s)
@@ -109,48 +119,62 @@ async def _live(seed: int, clock: MockClock, trace: Trace, trouble_s: float) -> 
 
 
 async def _story(world: World, trouble_s: float) -> None:
-    people = _people(world)
+    people: list[Person] = []
     nemesis = Nemesis(world, people)
+    people += _people(world, nemesis)
     world.recorder.saw("settings", dict(world.swarm.settings))
     await nemesis.begin()
     async with world.connected("founder") as db:
-        await db.create_topic(TOPIC, world.swarm.partitions)
+        await db.create_topic(TOPIC, world.swarm.partitions, **world.swarm.topic)
     async with trio.open_nursery() as living:
         publishing = trio.Event()
         living.start_soon(_until_all_have_ended, people, publishing)
+        living.start_soon(Tracer(world).run)
         with trio.move_on_after(trouble_s):
             await nemesis.run()
         ending = Ending(world, nemesis)
         await ending.wait_until_quiet(publishing)
         living.cancel_scope.cancel()
     await ending.rebuild_views()
-    dump(world.recorder, world.node.disk, DATA_DIR)
+    await ending.stop()
+    _dump(world)
+
+
+def _dump(world: World) -> None:
+    if world.is_cluster:
+        holders = {one.name: Holder(one.disk, DATA_DIR) for one in world.computers}
+        dump_cluster(world.recorder, holders)
+    else:
+        dump(world.recorder, world.computers[0].disk, DATA_DIR)
 
 
 async def _until_all_have_ended(people: list[Person], published: trio.Event) -> None:
-    """Runs everybody; tells when the last publisher has nothing left to publish."""
+    """Runs everybody; tells when nobody has anything left to publish."""
 
     async def publish() -> None:
         async with trio.open_nursery() as nursery:
             for person in people:
-                if isinstance(person, Publisher):
+                if person.has_to_finish:
                     nursery.start_soon(person.live)
         published.set()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(publish)
         for person in people:
-            if not isinstance(person, Publisher):
+            if not person.has_to_finish:
                 nursery.start_soon(person.live)
 
 
-def _people(world: World) -> list[Person]:
+def _people(world: World, nemesis: Nemesis) -> list[Person]:
     shelf = Shelf()
     people: list[Person] = [
         Publisher(world, f"publisher-{n}", shelf) for n in range(world.swarm.publishers)
     ]
     for group, mode, members in world.swarm.groups:
         people += [Member(world, f"{group}-{n}", group, mode) for n in range(members)]
+    people += [Planner(world, f"planner-{n}") for n in range(world.swarm.planners)]
+    if world.swarm.operated_s:
+        people.append(Operator(world, "operator", nemesis))
     return [*people, Clerk(world, "clerk", shelf)]
 
 
@@ -158,7 +182,7 @@ def only_of_disk(error: BaseException) -> bool:
     """Whether nothing but the disk's own errors is in it."""
     if isinstance(error, BaseExceptionGroup):
         return all(map(only_of_disk, error.exceptions))
-    return isinstance(error, OSError)
+    return isinstance(error, OSError | UnreadableRecord)
 
 
 @final
@@ -170,10 +194,16 @@ class _Complaints(logging.Handler):
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
+        error = record.exc_info[1] if record.exc_info else _told(record)
         if error is None or not only_of_disk(error):
             cause = "".join(format_exception(error)) if error else ""
             self.texts.append(f"the node complains: {record.getMessage()}\n{cause}")
+
+
+def _told(record: logging.LogRecord) -> BaseException | None:
+    """The error that a line is about."""
+    told = record.args if isinstance(record.args, tuple) else ()
+    return next((one for one in told if isinstance(one, BaseException)), None)
 
 
 @contextmanager

@@ -26,22 +26,41 @@ FAULTS: Final[Mapping[str, float]] = {
     "link blocked": 12,
     "link slow": 12,
     "machine stalled": 15,
+    "process stopped": 15,
     "clock stepped": 12,
     "clock drifts": 15,
     "client gone": 10,
 }
+#: More kinds, where there are several nodes.
+CLUSTER_FAULTS: Final[Mapping[str, float]] = {
+    "power cut of all": 40,
+    "kill of all": 40,
+    "nodes partitioned": 10,
+    "link between nodes slow": 12,
+}
+#: Faults that may cost acked events where the fsync comes after the ack: not for those nodes.
+LOSING: Final = frozenset({"power cut", "crash in a call", "disk error"})
 
 
 @dataclass(frozen=True, slots=True)
 class Swarm:
     """The peculiarities of one run."""
 
+    nodes: int
+    #: On so many disks everything is that anybody was told.
+    copies: int
     #: Of the node, by the names of `Config`.
     settings: Mapping[str, Any]
+    #: Of the topic, as it is created.
+    topic: Mapping[str, Any]
     partitions: int
     #: Name and mode of each group, and its members at one time.
     groups: tuple[tuple[str, str, int], ...]
     publishers: int
+    #: Recurring schedules.
+    planners: int
+    #: Seconds between two things that an operator of the cluster does; 0: there is none.
+    operated_s: float
     #: Seconds between two requests of one publisher, on average.
     pause_s: float
     batch_max: int
@@ -52,6 +71,8 @@ class Swarm:
     #: Shares of deliveries that are given back; that are neither acked nor given back.
     nacked: float
     dropped: float
+    #: The share of events that expire.
+    expiring: float
     #: Kinds of faults, and the seconds between two of each.
     faults: Mapping[str, float]
     #: Each disk call in a worker thread takes up to so many seconds.
@@ -61,8 +82,8 @@ class Swarm:
     latency_s: float
 
 
-def swarm(seed: int) -> Swarm:
-    """The run of this seed."""
+def swarm(seed: int, nodes: int) -> Swarm:
+    """The run of this seed, with so many nodes."""
     r = Random(f"{seed} swarm")
     pause_s, batch_max = r.choice(((0.4, 1), (0.8, 5), (5, 40)))
     publishers = r.choice((1, 1, 2, 3))
@@ -70,11 +91,26 @@ def swarm(seed: int) -> Swarm:
     payload_max = r.choice((0, 20, 300, 2000))
     if batch_max * payload_max > settings["segment_bytes"] / 4:
         payload_max = 20  # a batch must fit
+    # What came later draws from a generator of its own: a seed stays what it was but for this.
+    more = Random(f"{seed} more")
+    if more.random() < 0.15 and nodes == 1:
+        settings |= {"fsync": "periodic", "fsync_interval_ms": more.choice((5, 200, 2_000))}
+    topic, operated_s = _topic(more), 0.0
+    if nodes > 1:
+        together = Random(f"{seed} cluster")
+        settings |= _cluster_settings(together)
+        topic |= _replication(together, nodes)
+        operated_s = together.choice((0.0, 0.0, 2.0, 6.0))
     return Swarm(
+        nodes=nodes,
+        copies=topic.get("min_insync", 1) // 2 + 1,
         settings=settings,
+        topic=topic,
         partitions=r.choice((1, 1, 2, 4)),
         groups=_groups(r),
         publishers=publishers,
+        planners=more.choice((0, 0, 1, 2)),
+        operated_s=operated_s,
         # Together they publish as much as one would: the load is for depth, not for speed.
         pause_s=pause_s * publishers,
         batch_max=batch_max,
@@ -83,7 +119,8 @@ def swarm(seed: int) -> Swarm:
         horizon_ms=r.choice((100, 5_000, 40_000)),
         nacked=r.choice((0, 0, 0.05, 0.3)),
         dropped=r.choice((0, 0, 0.05, 0.2)),
-        faults=_faults(r),
+        expiring=more.choice((0, 0, 0.1, 0.5)),
+        faults=_faults(r, nodes, may_lose=settings["fsync"] == "periodic"),
         disk_s=r.choice((0, 0.0002, 0.005, 0.08)),
         short_reads=r.choice((0, 0, 0.1, 0.7)),
         latency_s=r.choice((0.0001, 0.002, 0.05)),
@@ -109,6 +146,17 @@ def _settings(r: Random) -> dict[str, Any]:
     }
 
 
+def _topic(r: Random) -> dict[str, Any]:
+    """Most keep everything. The others let go of what is over as soon as the dedup window allows."""
+    kinds: tuple[dict[str, Any], ...] = (
+        {},
+        {},
+        {"retention_ms": 5_000, "dedup_window_ms": 5_000},
+        {"retention_bytes": 50_000, "dedup_window_ms": 5_000},
+    )
+    return r.choice(kinds)
+
+
 def _groups(r: Random) -> tuple[tuple[str, str, int], ...]:
     kinds = (("ordered", 1), ("ordered", 2), ("shared", 1), ("shared", 3))
     return tuple(
@@ -117,8 +165,27 @@ def _groups(r: Random) -> tuple[tuple[str, str, int], ...]:
     )
 
 
-def _faults(r: Random) -> dict[str, float]:
-    share = r.choice((0, 0.2, 0.4, 0.7))
+def _cluster_settings(r: Random) -> dict[str, Any]:
     return {
-        kind: every * r.choice((0.5, 1, 2)) for kind, every in FAULTS.items() if r.random() < share
+        "lease_ms": r.choice((500, 1_000, 1_000, 2_000)),
+        "heartbeat_interval_ms": r.choice((100, 250)),
+        "replica_lag_max_ms": r.choice((500, 5_000)),
     }
+
+
+def _replication(r: Random, nodes: int) -> dict[str, Any]:
+    """Acks of the leader alone may be lost with it: not here."""
+    return {
+        "replication": min(3, nodes),
+        "min_insync": r.choice((1, 2, 2, 2)),
+        "acks": r.choice(("quorum", "quorum", "quorum", "all")),
+    }
+
+
+def _faults(r: Random, nodes: int, *, may_lose: bool) -> dict[str, float]:
+    share = r.choice((0, 0.2, 0.4, 0.7))
+    kinds = {**FAULTS, **CLUSTER_FAULTS} if nodes > 1 else FAULTS
+    faults = {
+        kind: every * r.choice((0.5, 1, 2)) for kind, every in kinds.items() if r.random() < share
+    }
+    return {kind: every for kind, every in faults.items() if not (may_lose and kind in LOSING)}

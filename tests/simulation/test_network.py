@@ -16,7 +16,7 @@ from tests.simulation.virtual_time import in_virtual_time
 async def pair(network: Network) -> tuple[AnyioStream, trio.abc.HalfCloseableStream]:
     """The ends of a connection from "a" to "b"."""
     [listener] = await network.interface("b").listen("b", 9000)
-    return await network.dial("a", "b"), await listener.accept()
+    return AnyioStream(await network.dial("a", "b", 9000)), await listener.accept()
 
 
 @pytest.fixture
@@ -80,13 +80,13 @@ async def test_a_machine_without_power_says_nothing(network: Network) -> None:
         await a.receive()
     assert patience.cancelled_caught
     with trio.move_on_after(60) as patience:
-        await network.dial("a", "b")
+        await network.dial("a", "b", 9000)
     assert patience.cancelled_caught
     network.power_back("b")
     with pytest.raises(anyio.BrokenResourceError):
         await a.receive()
     with pytest.raises(ConnectionRefusedError):
-        await network.dial("a", "b")
+        await network.dial("a", "b", 9000)
 
 
 @in_virtual_time
@@ -98,3 +98,19 @@ async def test_a_close_arrives_behind_what_was_sent(network: Network) -> None:
     assert await b.receive_some() == b""
     with pytest.raises(trio.BrokenResourceError):
         await b.send_all(b"too late")
+
+
+@in_virtual_time
+async def test_a_machine_listens_on_several_ports(network: Network) -> None:
+    """As a node does, for clients and for its peers."""
+    node = network.interface("b")
+    [clients], [peers] = await node.listen("b", 9000), await node.listen("b", 9001)
+    here = await network.interface("a").open_stream("b", 9001)
+    there = await peers.accept()
+    await here.send_all(b"peer")
+    assert await there.receive_some() == b"peer"
+    with trio.move_on_after(60) as patience:
+        await clients.accept()
+    assert patience.cancelled_caught
+    with pytest.raises(ConnectionRefusedError):
+        await network.dial("a", "b", 9002)

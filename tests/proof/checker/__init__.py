@@ -20,7 +20,9 @@ from tests.proof.checker.order import check_order
 from tests.proof.checker.phantom import check_phantoms
 from tests.proof.checker.progress import check_progress, check_settled
 from tests.proof.checker.punctual import check_delivered, check_never_early
+from tests.proof.checker.recurring import check_recurring
 from tests.proof.checker.replays import check_replays
+from tests.proof.checker.replicas import check_replicas
 from tests.proof.checker.tables import Tables
 from tests.proof.checker.timers import check_timers
 from tests.proof.checker.verdict import INVARIANTS, Verdict, Violation
@@ -31,6 +33,7 @@ __all__ = ["INVARIANTS", "Verdict", "Violation", "check"]
 _CHECKS = (
     check_durable,
     check_phantoms,
+    check_recurring,
     check_never_early,
     check_delivered,
     check_dedup,
@@ -38,6 +41,7 @@ _CHECKS = (
     check_progress,
     check_settled,
     check_nodes,
+    check_replicas,
     check_replays,
     check_timers,
     check_liveness,

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tests.proof.checker.brackets import Bracket
-from tests.proof.checker.columns import NEVER, Rows
+from tests.proof.checker.columns import NEVER, Int64s, Rows
 from tests.proof.checker.curve import Curve
 from tests.proof.checker.logs import PartitionLog
-from tests.proof.checker.tables import Tables
+from tests.proof.checker.tables import Tables, topics_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,10 @@ class Case:
         """The earliest time that the clock showed twice; NEVER if it was not stepped back."""
         back = [one for one in self.tables.seen("clock") if one.seen["step_ms"] < 0]
         return min((one.wall_ms for one in back), default=NEVER)
+
+    def topics(self, rows: Rows) -> Int64s:
+        """The topic of each row's log."""
+        return topics_of(rows["log"])
 
     def is_dead_letters(self, number: int) -> bool:
         """Whether the node itself publishes to this log."""

@@ -89,7 +89,7 @@ def _may_change(case: Case, rows: Rows, i: int) -> bool:
     """Whether the id of a row may stand for another offset than in the row before."""
     number, offset = int(rows["log"][i]), int(rows["offset"][i])
     log = case.logs.get(number)
-    if log is None:
+    if log is None or offset < log.first_offset:
         # When the first one was stored is known only if that row says that it was new.
         spent_ms = int(rows["wall_ret"][i] - rows["wall_call"][i - 1]) + case.tables.slack_ms()
         window_ms = case.tables.window_ms(case.tables.log_topic(number))

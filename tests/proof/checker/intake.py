@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from tests.proof.checker.columns import NONE, numbers
+from tests.proof.checker.intake_copies import take_copy, take_trace
 from tests.proof.checker.intake_log import take_log
 from tests.proof.checker.tables import ANSWERS, OK, Operation, Sight, Tables
 from tests.proof.history import Line
@@ -21,6 +22,8 @@ def read_tables(lines: Iterable[Line]) -> Tables:
     for number, line in enumerate(lines, 1):
         tables.lines = number
         tables.end_t_ns, tables.end_wall_ms = line.t_ns, line.wall_ms
+        if number == 1:
+            tables.begin = line.t_ns, line.wall_ms
         if line.args is not None:
             open_calls[line.n] = (number, line)
         elif line.outcome is not None:
@@ -52,6 +55,10 @@ def _take_sight(tables: Tables, number: int, line: Line) -> None:
         _replayed(tables, sight)
     elif line.f == "log":
         take_log(tables, sight)
+    elif line.f == "copy":
+        take_copy(tables, sight)
+    elif line.f == "trace":
+        take_trace(tables, sight)
     elif line.f == "settings":
         tables.defaults.update(seen)
     else:

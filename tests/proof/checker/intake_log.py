@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -9,6 +10,8 @@ from tests.proof.checker.columns import NONE, numbers
 from tests.proof.checker.tables import Sight, Tables
 
 REASONS: Final = {"acked": 0, "dead_lettered": 1, "expired": 2, "purged": 3}
+#: The id of an event that a recurring schedule made: name, generation, occurrence.
+OCCURRENCE: Final = re.compile(r"[^/]+/\d+/\d+")
 #: Settled, as a GROUPS record says, which does not say why.
 STATED: Final = 4
 
@@ -28,9 +31,30 @@ def take_log(tables: Tables, sight: Sight) -> None:
 def _publish(tables: Tables, sight: Sight, log: int) -> None:
     seen = sight.seen
     first, rows = seen["first"], len(seen["id"])
+    _occurrences(tables, sight, log)
     tables.stored.add(
         rows, offset=range(first, first + rows), ts=seen["ts_ms"], **_events(tables, sight, log)
     )
+
+
+def _occurrences(tables: Tables, sight: Sight, log: int) -> None:
+    """The events of recurring schedules among those that are stored."""
+    seen = sight.seen
+    for row, message_id in enumerate(seen["id"]):
+        if OCCURRENCE.fullmatch(message_id):
+            series, _, occurrence = message_id.rpartition("/")
+            tables.occurred.add(
+                1,
+                line=sight.line,
+                row=row,
+                log=log,
+                offset=seen["first"] + row,
+                name=hash(series.rpartition("/")[0]),
+                series=hash(series),
+                occurrence=int(occurrence),
+                due=seen["due"][row],
+                content=hash(seen["content"][row]),
+            )
 
 
 def _carry(tables: Tables, sight: Sight, log: int) -> None:
@@ -64,7 +88,11 @@ def _events(tables: Tables, sight: Sight, log: int) -> dict[str, Any]:
         "relative": seen.get("relative", 0),
         "expires": numbers(seen["expires"]) if "expires" in seen else NONE,
         "letter": [
-            int(letter is not None or name.startswith("redrive-"))
+            int(
+                letter is not None
+                or name.startswith("redrive-")
+                or OCCURRENCE.fullmatch(name) is not None
+            )
             for letter, name in zip(letters, seen["id"], strict=True)
         ],
     }
@@ -155,7 +183,9 @@ def _group(tables: Tables, sight: Sight, log: int) -> None:
 
 
 def _epoch(tables: Tables, sight: Sight, log: int) -> None:
-    tables.epochs.add(1, line=sight.line, row=0, log=log, epoch=sight.seen["epoch"])
+    tables.epochs.add(
+        1, line=sight.line, row=0, log=log, epoch=sight.seen["epoch"], ts=sight.seen["ts_ms"]
+    )
 
 
 _RECORDS: Final[dict[str, Callable[[Tables, Sight, int], None]]] = {

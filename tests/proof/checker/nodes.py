@@ -1,7 +1,6 @@
 """What only the nodes themselves can tell: I9 (epochs), I14 (damage) and I15 (fail-stop).
 
-I10 and I11, about replicas, come with traces of several nodes: their lines are sights "trace", and
-their checks belong here.
+What takes several copies of a log is in replicas.py.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ def _check_damage(case: Case, verdict: Verdict) -> None:
 
 def _check_fail_stop(case: Case, verdict: Verdict) -> None:
     """I15: between a failed write or sync and the next start, no publish or ack succeeds."""
-    starts = [sight.t_ns for sight in case.tables.seen("start")]
     for sight in case.tables.seen("disk failed"):
+        starts = [one.t_ns for one in case.tables.seen("start") if one.proc == sight.proc]
         until = min((t_ns for t_ns in starts if t_ns > sight.t_ns), default=case.tables.end_t_ns)
         verdict.judge("I15", "failures", 1)
         for table, what in ((case.tables.published, "publish"), (case.tables.acked, "ack")):

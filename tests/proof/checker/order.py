@@ -194,7 +194,18 @@ def _disturbances(case: Case, log: int, group: int) -> list[tuple[int, int]]:
         for one in case.tables.asked(f)
         if place.items() <= one.args.items()
     ]
-    return times
+    return times + _new_leaders(case, log)
+
+
+def _new_leaders(case: Case, log: int) -> list[tuple[int, int]]:
+    """When a log got a new leader, by its clock: a cluster may move the lead without any fault."""
+    begin_t, begin_ms = case.tables.begin
+    epochs = case.tables.epochs.where(case.tables.epochs["log"] == log)
+    slack_ms = case.tables.slack_ms()
+    return [
+        (begin_t + (ts_ms - begin_ms - slack_ms) * 1_000_000, ts_ms + slack_ms)
+        for ts_ms in epochs["ts"].tolist()
+    ]
 
 
 def _fired_ms(log: PartitionLog | None, positions: Int64s) -> Int64s:

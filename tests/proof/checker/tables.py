@@ -112,6 +112,8 @@ class Tables:
     #: Last wall clock and monotonic time of the history.
     end_wall_ms: int = 0
     end_t_ns: int = 0
+    #: Monotonic time and wall clock of its first line.
+    begin: tuple[int, int] = (0, 0)
     lines: int = 0
     #: Partitions and settings of topics; the node's own settings.
     partitions: dict[int, int] = field(default_factory=dict)
@@ -182,7 +184,22 @@ class Tables:
     begun: Table = field(
         default_factory=lambda: Table("line", "row", "log", "group", "position", "ts")
     )
-    epochs: Table = field(default_factory=lambda: Table("line", "row", "log", "epoch"))
+    epochs: Table = field(default_factory=lambda: Table("line", "row", "log", "epoch", "ts"))
+    #: The records of every copy of a log, and where each copy ends, by log and node.
+    copied: Table = field(
+        default_factory=lambda: Table("line", "row", "log", "node", "lsn", "epoch", "sum")
+    )
+    copy_ends: dict[int, dict[int, Sight]] = field(default_factory=dict)
+    #: What nodes said of their copies; `life` is one process of a node.
+    traced: Table = field(
+        default_factory=lambda: Table("line", "row", "log", "node", "life", "epoch", "leads", "hw")
+    )
+    #: The rows of `stored` that a recurring schedule made; `series` is one name and generation.
+    occurred: Table = field(
+        default_factory=lambda: Table(
+            *("line", "row", "log", "offset", "name", "series", "occurrence", "due", "content"),
+        )
+    )
     #: Dead letters there are: log, group and offset of the original.
     letters: set[tuple[int, str, int]] = field(default_factory=set)
     #: Begin and end of each log, by its number.
@@ -217,8 +234,14 @@ class Tables:
         return [sight for sight in self.sights if sight.f == f]
 
     def slack_ms(self) -> int:
-        """How far wall-clock times of this history may be apart, for the clock was stepped so far."""
-        return sum(abs(int(sight.seen["step_ms"])) for sight in self.seen("clock"))
+        """How far wall-clock times of this history may be apart.
+
+        Of one node: as far as its clock was stepped. Of several: as two of their clocks were.
+        """
+        sights = self.seen("clock")
+        apart = [abs(int(sight.seen["offset_ms"])) for sight in sights if "offset_ms" in sight.seen]
+        steps = [abs(int(one.seen["step_ms"])) for one in sights if "offset_ms" not in one.seen]
+        return sum(steps) + 2 * max(apart, default=0)
 
 
 def topics_of(logs: Int64s) -> Int64s:
