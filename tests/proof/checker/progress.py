@@ -190,6 +190,8 @@ def _check_letters(case: Case, verdict: Verdict) -> None:
             name = case.tables.groups.all[group]
             for life in lives:
                 dead = np.flatnonzero(life.settled.reason == REASONS["dead_lettered"])
+                # What fired before the log begins now has lost its offset with its FIRE record.
+                dead = dead[dead + life.start >= log.first_position]
                 offsets = log.at_position(dead + life.start)
                 verdict.judge("I8", "dead letters", len(dead))
                 for offset, at in zip(offsets.tolist(), dead.tolist(), strict=True):
