@@ -71,6 +71,9 @@ class OpenPartition:
         Raises:
             LogDamaged: bytes that were durable are wrong; nothing was changed.
         """
+        if not self.env.disk.exists(self.directory):
+            # Not a loss: other nodes have the copies that count. Views may outlive a copy that was here.
+            self.views.namespaced(self.identity.log_id).delete_range(b"")
         log, state = open_log(
             self.env,
             self.identity,
