@@ -256,6 +256,51 @@ async def test_one_credit_is_handed_round() -> None:
 
 
 @both_backends
+async def test_what_the_application_does_not_hold_reaches_every_node() -> None:
+    """It keeps two of three credits for ever; events of each node come all the same."""
+    async with (
+        cluster_and_client() as (cluster, db),
+        db.consume("orders", group="g", credits=3) as events,
+    ):
+        await publish(db, 30)
+        kept = await take(events, 2)
+        for _ in range(28):
+            with anyio.fail_after(4 * TURN_S):
+                event = await anext(events)
+            assert sum(len(cursor.leases) for cursor in cluster.cursors.values()) == 3
+            await event.ack()
+        assert settled(cluster) == 28
+        for event in kept:
+            await event.ack()
+        await anyio.sleep(1)
+        assert granted(cluster) == {"n1": 1, "n2": 1, "n3": 1}
+
+
+@both_backends
+async def test_a_node_whose_events_are_kept_gets_credits_that_others_do_not_use() -> None:
+    async with (
+        cluster_and_client() as (cluster, db),
+        db.consume("orders", group="g", credits=9) as events,
+    ):
+        await db.publish_many("orders", [Event(payload=b"", key=b"one partition")] * 20)
+        for _ in range(9):
+            with anyio.fail_after(4 * TURN_S):
+                await anext(events)
+            leased = sum(len(cursor.leases) for cursor in cluster.cursors.values())
+            assert leased + sum(granted(cluster).values()) <= 9
+        assert (leased, sum(granted(cluster).values())) == (9, 0)
+
+
+@both_backends
+async def test_credits_rest_while_every_node_has_some() -> None:
+    async with cluster_and_client() as (cluster, db), db.consume("orders", group="g", credits=4):
+        await anyio.sleep(1)
+        before = cluster.total(m.Recall), cluster.total(m.Credit)
+        await anyio.sleep(10)
+        assert (cluster.total(m.Recall), cluster.total(m.Credit)) == before
+
+
+@both_backends
 async def test_a_refusal_for_good_ends_the_membership_everywhere() -> None:
     async with cluster_and_client() as (cluster, db), db.consume("orders", group="g") as events:
         cluster.topics.clear()

@@ -99,20 +99,17 @@ class Flow(RuleBasedStateMachine):
 
     @invariant()
     def shares_are_equal_and_all_there_is(self) -> None:
-        shares = [node.line.share for node in self.there]
+        shares = [self.credits.share(node.line) for node in self.there]
         if shares:
-            assert sum(shares) == CAPACITY
+            assert sum(shares) == CAPACITY - self.credits.held
             assert max(shares) - min(shares) <= 1
 
     @invariant()
-    def no_node_is_left_without_credits_for_no_reason(self) -> None:
-        """It has its share, or what it lacks is in the client's hands, or soon will be."""
+    def every_node_has_its_share_unless_the_application_has_a_choice(self) -> None:
         if self.credits.buffered or not all(node.attached for node in self.there):
             return
         for node in self.there:
-            if node.line.used < node.line.share:
-                assert self.credits.spare == 0
-                assert self.credits.held > 0
+            assert node.line.granted == self.credits.share(node.line)
 
     @invariant()
     def one_node_has_all_that_is_not_in_use(self) -> None:
@@ -196,5 +193,57 @@ def test_fewer_credits_than_nodes_are_handed_round() -> None:
             credits_.recalled(line, credits_.excess(line))
         given = [credits_.give_back(line) for line in lines]
         seen.add(given.index(1))
+        credits_.turn()
+    assert seen == {0, 1, 2}
+
+
+def test_a_node_whose_events_the_application_keeps_gets_its_part_of_the_rest() -> None:
+    credits_ = Credits(9)
+    lines = [credits_.add() for _ in range(3)]
+    for line in lines:
+        credits_.attach(line)
+    credits_.receive(lines[0], 3)
+    starved = [credits_.starved]
+    credits_.hand_out(lines[0], 3)
+    starved.append(credits_.starved)
+    for line in lines:
+        credits_.recalled(line, credits_.excess(line))
+    assert [credits_.give_back(line) for line in lines] == [2, 0, 0]
+    starved.append(credits_.starved)
+    assert starved == [False, True, False]
+
+
+def test_what_a_lost_node_sent_is_missing_for_all_the_others_alike() -> None:
+    """The application holds it for as long as it likes."""
+    credits_ = Credits(4)
+    gone, first, second = (credits_.add() for _ in range(3))
+    credits_.attach(gone)
+    credits_.receive(gone, gone.granted)
+    credits_.hand_out(gone, gone.buffered)
+    credits_.remove(gone)
+    shares = sorted([credits_.share(first), credits_.share(second)])
+    assert (credits_.held, shares) == (1, [1, 2])
+
+
+def test_the_credits_that_are_left_are_handed_round() -> None:
+    """There were enough, until the application kept some."""
+    credits_ = Credits(3)
+    lines = [credits_.add() for _ in range(3)]
+    for line in lines:
+        credits_.attach(line)
+    scarce = [credits_.scarce]
+    for line in lines[:2]:
+        credits_.receive(line, 1)
+        credits_.hand_out(line, 1)
+    scarce.append(credits_.scarce)
+    assert scarce == [False, True]
+    seen = set[int]()
+    for _ in range(3):
+        for line in lines:
+            credits_.recalled(line, credits_.excess(line))
+        for line in lines:
+            credits_.give_back(line)
+        assert (credits_.granted, credits_.starved) == (1, True)
+        seen |= {place for place, line in enumerate(lines) if line.granted}
         credits_.turn()
     assert seen == {0, 1, 2}

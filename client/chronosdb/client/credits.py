@@ -2,8 +2,9 @@
 
 A credit is the right to send one event. All of them are somewhere: still with a node, spent on an event
 that waits in the client's buffer, spent on one that the application works on, or spare: settled and not
-yet given back. So the buffer can never hold more than `capacity` events. Several nodes have equal
-shares, and none has what another does not use: whoever has more than its share is asked to return it.
+yet given back. So the buffer can never hold more than `capacity` events. What the application does
+not hold, several nodes share equally, so that none starves by what it keeps in hand: whoever has more than
+its share is asked to return it, and where there are fewer credits than nodes they go round.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from chronosdb.wire.errors import ProtocolError
 class Line:
     """The credits of one node. Invariant: the three counts are ≥ 0; the first two are 0 while detached."""
 
-    __slots__ = ("buffered", "granted", "held", "share")
+    __slots__ = ("buffered", "granted", "held", "place")
 
     def __init__(self) -> None:
         #: The node may still send this many events.
@@ -23,13 +24,13 @@ class Line:
         self.buffered = 0
         #: Events handed to the application and not settled.
         self.held = 0
-        #: How many of the three together it should have.
-        self.share = 0
+        #: Its index among the lines.
+        self.place = 0
 
     @property
-    def used(self) -> int:
-        """Credits that are with this node, or were spent by it."""
-        return self.granted + self.buffered + self.held
+    def stock(self) -> int:
+        """Events that the application may get from this node before more credits are needed."""
+        return self.granted + self.buffered
 
 
 class Credits:
@@ -48,7 +49,7 @@ class Credits:
         self.buffered = 0
         self.held = 0
         self._lines: list[Line] = []
-        #: The first line whose share is one larger, when shares cannot be equal.
+        #: Moves on to let others have the larger shares, when shares cannot be equal.
         self._turn = 0
 
     @property
@@ -59,30 +60,41 @@ class Credits:
     @property
     def scarce(self) -> bool:
         """Whether there is not one for each line, so that they have to take turns."""
-        return self.capacity < len(self._lines)
+        return self.capacity - self.held < len(self._lines)
+
+    @property
+    def starved(self) -> bool:
+        """Whether a line of several has nothing, while there is something that it could have."""
+        if len(self._lines) < 2 or self.buffered + self.held == self.capacity:
+            return False
+        return any(not line.stock for line in self._lines)
 
     def add(self) -> Line:
         """One more node is to send events."""
         line = Line()
         self._lines.append(line)
-        self._share()
+        self._place()
         return line
 
     def remove(self, line: Line) -> None:
         """A node will send no more. What the application holds of it still counts."""
         self.detach(line)
         self._lines.remove(line)
-        self._share()
+        self._place()
 
     def turn(self) -> None:
         """Let the next lines have what there is not enough of for all."""
         self._turn += 1
-        self._share()
+
+    def share(self, line: Line) -> int:
+        """The stock that a line should have."""
+        count = len(self._lines)
+        return (self.capacity - self.held + (line.place - self._turn) % count) // count
 
     def attach(self, line: Line) -> int:
         """A subscription begins; what to grant it. What is held stays so across connections."""
         assert line.granted == line.buffered == 0, "attached twice"
-        line.granted = max(0, min(line.share - line.held, self.spare))
+        line.granted = min(self.share(line), self.spare)
         self.granted += line.granted
         return line.granted
 
@@ -126,22 +138,24 @@ class Credits:
         buffered, or an application that keeps many events in hand would starve, and to a node that
         has none at all.
         """
-        due = line.share - line.granted - line.buffered - line.held
+        if not (spare := self.spare):
+            return 0
+        stock = line.granted + line.buffered
+        if stock and self.buffered and 2 * spare * len(self._lines) < self.capacity:
+            return 0
+        due = min(self.share(line) - stock, spare)
         if due <= 0:
             return 0
-        if 2 * due < line.share and self.buffered and (line.granted or line.buffered):
-            return 0
-        due = min(due, self.spare)
         line.granted += due
         self.granted += due
         return due
 
     def excess(self, line: Line) -> int:
         """How many credits to ask back from a node, because others want for them."""
-        wanting = sum(max(0, other.share - other.used) for other in self._lines)
+        wanting = sum(max(0, self.share(other) - other.stock) for other in self._lines)
         if wanting <= self.spare:
             return 0
-        return max(0, min(line.granted, line.used - line.share))
+        return max(0, min(line.granted, line.stock - self.share(line)))
 
     def recalled(self, line: Line, count: int) -> None:
         """A node has returned credits.
@@ -154,7 +168,6 @@ class Credits:
         line.granted -= count
         self.granted -= count
 
-    def _share(self) -> None:
-        count = len(self._lines)
+    def _place(self) -> None:
         for index, line in enumerate(self._lines):
-            line.share = (self.capacity + (index - self._turn) % count) // count
+            line.place = index

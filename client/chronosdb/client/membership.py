@@ -34,7 +34,7 @@ T = TypeVar("T")
 LEAVE_S: Final = 2.0
 #: Even if no node says that leaders have changed, they are asked for this often.
 ASK_S: Final = 15.0
-#: Where there are more nodes than credits, how long some of them keep what others wait for.
+#: How long a node keeps credits that it does not use and another one wants for.
 TURN_S: Final = 0.1
 
 
@@ -54,6 +54,8 @@ class Membership:
         self._seats: dict[str, Seat] = {}
         #: Fires when a seat was confirmed, lost, taken or given up; when leaders changed; at the end.
         self._changed = Signal()
+        #: Fires when a node has no credits, while others do.
+        self._starved = Signal()
 
     async def keep(self) -> None:
         """Stay a member until `leave`; runs as a task beside the application."""
@@ -141,6 +143,8 @@ class Membership:
         """Let the nodes send more, if it is time for that."""
         for seat in self._seats.values():
             seat.return_credits()
+        if self._inbox.credits.starved:
+            self._starved.fire()
 
     # ---- seats -------------------------------------------------------------------------------
 
@@ -193,12 +197,14 @@ class Membership:
     # ---- credits of several nodes ------------------------------------------------------------
 
     async def _take_turns(self, tasks: TaskGroup) -> None:
+        credits_ = self._inbox.credits
         while True:
-            if not self._inbox.credits.scarce:
-                await self._changed.wait()
-                continue
+            if not credits_.starved:
+                await self._starved.wait()
             await anyio.sleep(TURN_S)
-            self._inbox.credits.turn()
+            # A turn lasts until its credits have come; else they might always come in the same one.
+            if credits_.scarce and not any(seat.recalling for seat in self._seats.values()):
+                credits_.turn()
             self._level(tasks)
 
     def _level(self, tasks: TaskGroup) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from chronosdb.client.attachment import Attachment, Terms
 from chronosdb.client.chunk import Chunk
@@ -102,6 +103,7 @@ class Seat:
         for delay_s in self._cluster.retry.delays_s():
             try:
                 connection = await self._cluster.node(self._address)
+                await checkpoint_if_cancelled()  # the seat may have been left on the way
                 return await self._subscribe(Attachment(connection, self._number, self.line))
             except ChronosError as error:
                 self.detach()
