@@ -55,13 +55,6 @@ def _simulation(budget: Budget) -> list[str]:
     return ["tests.simulate", "--seeds", span, "-j", str(budget.jobs), "--check-replay", "1%"]
 
 
-def _clusters(budget: Budget) -> list[str]:
-    seeds = budget.amount(2)
-    first = budget.seed * 10_000
-    span = f"{first}..{first + seeds - 1}"
-    return ["tests.simulate", "--nodes", "3", "--seeds", span, "-j", str(budget.jobs)]
-
-
 def _crash_states(budget: Budget) -> list[str]:
     states, first = budget.amount(13_000), budget.seed * 10_000
     return ["tests.crash", "--states", str(states), "--seed", str(first), "-j", str(budget.jobs)]
@@ -114,7 +107,6 @@ def _fuzzing(budget: Budget) -> list[str]:
 
 MACHINES: Final = (
     Machine("simulated worlds", _simulation),
-    Machine("simulated clusters", _clusters),
     Machine("crash states", _crash_states),
     Machine("models", _models),
     Machine("kill -9", _kills),
