@@ -93,10 +93,11 @@ class Cluster:
         for partition, ask, nbytes in asks:
             while flying and size + nbytes > budget:
                 size -= await land()
-            connection = self._open(partition)
-            if connection is None and self.clustered:
-                connection = await self._soon(partition)
-            asked = None if connection is None else _asked(connection, ask)
+            if self._nodes.clustered:
+                connection = self._open(partition) or await self._soon(partition)
+            else:
+                connection = self._nodes.some
+            asked = None if connection is None else (connection, connection.ask(ask))
             flying.append((partition, ask, asked, nbytes))
             size += nbytes
         while flying:
@@ -199,9 +200,9 @@ class Cluster:
 
         async def attempt() -> R:
             asked = next(attempts, None)
-            if self.clustered:
+            if self._nodes.clustered:
                 return await self._attempt(partition, ask, asked, expected)
-            _, reply = asked or _asked(await self.connection(partition), ask)
+            _, reply = asked or _asked(await self._nodes.any(), ask)
             return await reply.wait(expected)
 
         return await self.retry.run(attempt, partial(self.pause, partition))

@@ -229,7 +229,7 @@ class Committer:
             await self._checkpointer.save()
 
     async def _commit_until_stopped(self) -> None:
-        while self._queue or not self._stopping:
+        while not self._stopping or self._queue:
             if self._paused:
                 await self._wake.wait()
             elif not self._queue and self._drop is None:
@@ -267,7 +267,8 @@ class Committer:
         now_ms = self._env.clock.now_ms()
         self._slide_window(now_ms)
         group = self._decide(proposals, now_ms)
-        alone = any(proposal.alone for proposal in proposals)
+        # One that is alone has no other beside it: see `ProposalQueue.take`.
+        alone = bool(proposals) and proposals[0].alone
         sync = alone or self._must_sync(now_ms, writes=bool(group.drafts))
         if group.drafts or sync:
             try:

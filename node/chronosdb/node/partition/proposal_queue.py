@@ -33,27 +33,30 @@ class ProposalQueue:
         Raises:
             Overloaded: it is a publish, and there are too many.
         """
-        if proposal.sheddable and self._nbytes > self._queue_bytes:
-            raise Overloaded(f"{self._nbytes} bytes wait to be written here; slow down")
+        if proposal.sheddable:
+            if self._nbytes > self._queue_bytes:
+                raise Overloaded(f"{self._nbytes} bytes wait to be written here; slow down")
+            self._nbytes += proposal.nbytes
         self._queue.append(proposal)
-        self._nbytes += _sheddable_bytes(proposal)
 
     def take(self) -> list[Proposal]:
-        """The proposals of the next write group."""
+        """The proposals of the next write group; one that is `alone` has it for itself."""
         group: list[Proposal] = []
         nbytes = 0
         while self._queue and len(group) < self._group_proposals and nbytes < self._group_bytes:
             if group and (group[-1].alone or self._queue[0].alone):
                 break
-            group.append(self._queue.popleft())
-            nbytes += group[-1].nbytes
-            self._nbytes -= _sheddable_bytes(group[-1])
+            proposal = self._queue.popleft()
+            group.append(proposal)
+            nbytes += proposal.nbytes
+            if proposal.sheddable:
+                self._nbytes -= proposal.nbytes
         return group
 
     def put_back(self, proposals: Sequence[Proposal]) -> None:
         """They were taken too early."""
         self._queue.extendleft(reversed(proposals))
-        self._nbytes += sum(map(_sheddable_bytes, proposals))
+        self._nbytes += sum(proposal.nbytes for proposal in proposals if proposal.sheddable)
 
     def take_all(self) -> list[Proposal]:
         """All that wait; nobody will decide them."""
@@ -61,7 +64,3 @@ class ProposalQueue:
         self._queue.clear()
         self._nbytes = 0
         return taken
-
-
-def _sheddable_bytes(proposal: Proposal) -> int:
-    return proposal.nbytes if proposal.sheddable else 0

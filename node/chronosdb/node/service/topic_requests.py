@@ -38,7 +38,7 @@ class TopicRequests:
 
     def follow(self, topic: str) -> None:
         """The client deals with this topic: it is told when other nodes lead it."""
-        if len(self._followed) < _FOLLOWED_MAX:
+        if topic not in self._followed and len(self._followed) < _FOLLOWED_MAX:
             self._followed.add(topic)
 
     def leaders_changed(self, topics: frozenset[str]) -> None:
