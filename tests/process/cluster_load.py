@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +23,6 @@ from typing import Final
 import click
 import trio
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from chronosdb.client import ChronosError
 from chronosdb.wal import OsDisk
@@ -35,6 +31,7 @@ from tests.process.cluster_network import Cables
 from tests.process.cluster_nodes import Cluster
 from tests.process.cluster_traces import file_traces
 from tests.process.harness import now_ms
+from tests.process.load_display import progress, workplace
 from tests.process.mixed_faults import HEALED_MS
 from tests.process.mixed_load import OPTIONS, SETTINGS, lag, steps
 from tests.process.mixed_members import ordered, shared
@@ -54,7 +51,6 @@ _HORIZON_S_MIN: Final = 4.0
 _HORIZON_S_MAX: Final = 30.0
 _DRAIN_S: Final = 300.0
 _LOOK_EVERY_S: Final = 0.3
-_LINE_EVERY_S: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,24 +224,6 @@ def _by_fault(pulse: Pulse) -> dict[str, tuple[float, float, int]]:
     }
 
 
-@contextmanager
-def progress(seconds: float) -> Iterator[Callable[[World, float], None]]:
-    """A bar with live counters on a terminal, a line now and then elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda world, at_s: _note(console, world, at_s)
-        return
-    columns = (TextColumn("cluster"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[how]}"), console=console) as bar:
-        task = bar.add_task("", total=seconds, how="")
-        yield lambda world, at_s: bar.update(task, completed=min(at_s, seconds), how=_how(world))
-
-
-def _note(console: Console, world: World, at_s: float) -> None:
-    if round(at_s) % _LINE_EVERY_S == 0:
-        console.print(f"{at_s:4.0f} s: {_how(world)}", highlight=False)
-
-
 def _how(world: World) -> str:
     quiet = ("published", "acked", "changes")
     faults = ("kill", "stop", "pause", "cut off", "cut out", "cut in", "kill all", "replace")
@@ -274,19 +252,12 @@ def main(
     out: Path | None,
 ) -> None:
     """Harm three nodes one after the other while they work; judge the history of it all."""
-    directory = Path(tempfile.mkdtemp(prefix="chronos-cluster-"))
-    keep_it = True
-    try:
+    with workplace("chronos-cluster-") as place:
         plan = Plan(minutes * 60, seed, rate, every, replacements)
-        with progress(plan.seconds) as tell:
-            result, verdict = cluster_load(directory, plan, tell)
-        print_verdict(Console(width=140, highlight=False), directory / "history.jsonl", verdict)
-        keep_it = keep or not result.kept
-    finally:
-        if keep_it:
-            click.echo(f"kept: {directory}", err=True)
-        else:
-            shutil.rmtree(directory)
+        with progress("cluster", plan.seconds, _how) as tell:
+            result, verdict = cluster_load(place.path, plan, tell)
+        print_verdict(Console(width=140, highlight=False), place.path / "history.jsonl", verdict)
+        place.keep = keep or not result.kept
     if out:
         out.write_text(json.dumps(asdict(result), indent=2) + "\n")
     click.echo(summary(result))

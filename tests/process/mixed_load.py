@@ -11,12 +11,10 @@ what every task does; the machine's timing is what is being tested.
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -24,11 +22,11 @@ from typing import Final
 import click
 import trio
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from chronosdb.client import ChronosError, NotFound
 from chronosdb.wal import OsDisk
 from tests.process.harness import NodeProcess
+from tests.process.load_display import progress, workplace
 from tests.process.mixed_faults import Gauges, Reaper, folder_bytes
 from tests.process.mixed_members import ordered, shared, steady
 from tests.process.mixed_work import Changer, Publisher, Repeater, Replayer, Undertaker
@@ -59,7 +57,6 @@ MEMORY_MIB_MAX: Final = 400.0
 DISK_BYTES_PER_EVENT_MAX: Final = 1500
 #: Of the ordered group, and of the shared one.
 MEMBERS: Final = 3
-LINE_EVERY_S: Final = 15
 #: How far the last replays by time reach back.
 LAST_REPLAYS_MS: Final = 20_000
 _PAUSE_S: Final = 0.2
@@ -248,29 +245,6 @@ def mixed_load(
     return result, verdict
 
 
-@contextmanager
-def progress(seconds: float) -> Iterator[Callable[[World, float], None]]:
-    """A bar with live counters on a terminal, a line now and then elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda world, at_s: _note(console, world, at_s)
-        return
-    columns = (
-        TextColumn("mixed load"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[how]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=seconds, how="")
-        yield lambda world, at_s: bar.update(task, completed=min(at_s, seconds), how=_how(world))
-
-
-def _note(console: Console, world: World, at_s: float) -> None:
-    if round(at_s) % LINE_EVERY_S == 0:
-        console.print(f"{at_s:4.0f} s: {_how(world)}", highlight=False)
-
-
 def _how(world: World) -> str:
     names = ("published", "acked", "changes", "replays", "kills", "stops")
     phase = "draining: " if world.finishing.is_set() else ""
@@ -288,19 +262,12 @@ def main(
     minutes: float, seed: int, rate: float, retention: float, *, keep: bool, out: Path | None
 ) -> None:
     """Load a node with everything there is, kill it again and again, judge the history of it all."""
-    directory = Path(tempfile.mkdtemp(prefix="chronos-mixed-"))
-    keep_it = True
-    try:
+    with workplace("chronos-mixed-") as place:
         plan = Plan(minutes * 60, seed, rate, retention)
-        with progress(plan.seconds) as tell:
-            result, verdict = mixed_load(directory, plan, tell)
-        print_verdict(Console(width=140, highlight=False), directory / "history.jsonl", verdict)
-        keep_it = keep or not result.kept
-    finally:
-        if keep_it:
-            click.echo(f"kept: {directory}", err=True)
-        else:
-            shutil.rmtree(directory)
+        with progress("mixed load", plan.seconds, _how) as tell:
+            result, verdict = mixed_load(place.path, plan, tell)
+        print_verdict(Console(width=140, highlight=False), place.path / "history.jsonl", verdict)
+        place.keep = keep or not result.kept
     if out:
         out.write_text(json.dumps(asdict(result), indent=2) + "\n")
     click.echo(summary(result))
