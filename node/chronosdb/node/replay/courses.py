@@ -5,7 +5,6 @@ Both orders are those of the log, so a course is one number that grows: an offse
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -118,8 +117,7 @@ class FireCourse:
     def _rows(self, first: Record, committed: int) -> Rows:
         """What fired by this record and, if that is little, by those that follow soon after it."""
         start, dues, times = self._at, [], []
-        # Damage on the way need not be in what is wanted next: then who looks there finds out.
-        with suppress(DamagedRecord):
+        try:
             for record in self._history.log.scan(first.lsn, self._history.end_lsn):
                 if record.ts_ms >= self._span.end_ms or record.lsn - first.lsn > _STRETCH_BYTES:
                     break
@@ -131,5 +129,9 @@ class FireCourse:
                     self._at += dues[-1].size
                     if self._at - start >= _ROWS or self._at == committed:
                         break
+        except DamagedRecord:
+            # Damage on the way need not be in what is wanted next: then who looks there finds out.
+            if not dues:
+                raise
         due_ms, offsets = joined(dues)
         return Rows(offsets, due_ms, start, np.concatenate(times))
