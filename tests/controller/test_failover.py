@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -88,6 +89,25 @@ async def test_without_enough_answers_nobody_leads_until_there_are(
         assert them.now().leaders[0] == NOBODY
         them[third].copies.answers = True
         await them.until(lambda: them.now().leaders[0] == second)
+
+
+async def test_elections_that_come_to_nothing_keep_no_others_waiting(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some are held at a time, and each has its turn: also behind many that only the dead could win."""
+    monkeypatch.setattr("chronosdb.node.controller.controller._ELECTIONS_MAX", 1)
+    async with nodes(autojump_clock, "a", "b", "c") as them:
+        await them.topic(partitions=30, replication=1, name="single")
+        await them.topic()
+        chief = await them.chief()
+        victim = next(node for node in them.running if node is not chief)
+        await victim.crash()
+        await them.until(lambda: victim.name not in them.now("single").leaders)
+        await them.until(lambda: them.now().leaders[0] in {node.name for node in them.running})
+        await trio.sleep(1)
+        before = them.now()
+        them[before.leaders[0]].heart.refused(before.id, 0, before.epochs[0])
+        await them.until(lambda: them.now().epochs[0] > before.epochs[0])
 
 
 async def test_a_node_that_started_again_leads_under_a_new_epoch_or_not_at_all(

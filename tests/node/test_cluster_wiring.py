@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock
 
-from chronosdb.raft import TopicInfo
+from chronosdb.node.replication.copies import Copies
+from chronosdb.raft import NOBODY, NodeState, TopicInfo
 from chronosdb.wire import encode_batch
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import InvalidArgument, NotFound, NotLeader
@@ -193,3 +196,29 @@ async def test_a_publish_may_ask_for_all_copies(clock: MockClock) -> None:
 def _publish(request: int, message_id: str, *, acks: int) -> m.Publish:
     batch = memoryview(encode_batch([event(message_id)]))
     return m.Publish(request, "t", 0, batch, acks)
+
+
+async def test_a_node_counts_once_its_copies_are_open(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is asked how far it is, and elected, must be able to answer, however long opening takes."""
+    async with cluster(clock) as nodes:
+        info = await nodes.topic(partitions=2)
+        node = nodes[info.leaders[0]]
+        await node.kill()
+        opens, hold = trio.Event(), Copies.hold
+
+        async def hold_later(*args: Any) -> None:
+            await opens.wait()
+            await hold(*args)
+
+        monkeypatch.setattr(Copies, "hold", hold_later)
+        node.launch()
+        await trio.sleep(10)
+        seen = nodes.any.view
+        assert seen.nodes[node.name].state is NodeState.FENCED
+        assert not {node.name, NOBODY} & {*seen.topics["t"].leaders}
+        opens.set()
+        await node.settled()
+        assert node.member.may_lead()
+        assert nodes.any.view.nodes[node.name].state is NodeState.ALIVE

@@ -189,6 +189,34 @@ async def test_a_node_joins_votes_and_the_old_ones_can_go(autojump_clock: MockCl
         assert "t" in (await cluster["d"].metadata.read()).topics
 
 
+async def test_a_node_that_joins_need_not_be_told_who_leads(autojump_clock: MockClock) -> None:
+    """Of the others it hears who else is there, and then lets the leader in, and answers it."""
+    async with world(autojump_clock, "a", "b", "c") as cluster:
+        leader = (await cluster.leader()).name
+        follower = next(name for name in "abc" if name != leader)
+        await cluster[follower].metadata.submit(AdmitNode("d", "d:1", ""))
+        cluster.add("d").set_up([follower], joins=True)
+        await cluster.start()
+        assert cluster["d"].metadata.leader == leader
+        assert (await cluster["d"].metadata.submit(CreateTopic("t", 1))).created
+
+
+async def test_a_node_that_was_away_hears_of_a_leader_that_came_since(
+    autojump_clock: MockClock,
+) -> None:
+    """It was there before that node was, and would refuse it for ever."""
+    async with world(autojump_clock, "a", "b", "c") as cluster:
+        while "c" not in cluster["a"].metadata.view.nodes:  # noqa: ASYNC110 - until it has enrolled
+            await trio.sleep(0.05)
+        await cluster["c"].crash()
+        away = cluster.machines.pop("c")
+        await _join(cluster, "d")
+        await cluster["a"].metadata.transfer("d")
+        cluster.machines["c"] = away
+        await cluster.start()
+        assert away.metadata.leader == "d"
+
+
 async def test_a_cluster_of_one_grows_to_three_and_shrinks_again(
     autojump_clock: MockClock,
 ) -> None:

@@ -115,6 +115,7 @@ class Nemesis:
         """A node less: its machine is scrapped."""
         async with keeper.process:
             keeper.scrapped = True
+            self._world.forget_clock(keeper.computer)
             await keeper.computer.kill()
         self.keepers.remove(keeper)
         self._world.computers.remove(keeper.computer)
@@ -257,6 +258,8 @@ class Nemesis:
     def _set_clock(self, keeper: Keeper, *, step_ms: int = 0, drift_ppm: int = 0) -> None:
         computer = keeper.computer
         keeper.saw("clock", step_ms=0, **self._world.apart(computer))
+        if step_ms < 0:
+            self._world.forget_clock(computer)
         computer.clock.set(step_ms=step_ms, drift_ppm=drift_ppm)
         keeper.saw("clock", step_ms=step_ms, **self._world.apart(computer))
 

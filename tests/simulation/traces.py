@@ -10,6 +10,7 @@ import trio
 from chronosdb.node.cluster.in_cluster import InCluster
 from chronosdb.node.partition.partition import PartitionId
 from chronosdb.node.replication.copies import CopyStatus
+from chronosdb.node.replication.copy import Copy
 from tests.simulation.computer import Computer
 from tests.simulation.world import World
 
@@ -23,6 +24,8 @@ class Tracer:
     def __init__(self, world: World) -> None:
         self._world = world
         self._known: dict[tuple[str, PartitionId], dict[str, Any]] = {}
+        #: Each copy that was seen last, and how many there were in its place.
+        self._seen: dict[tuple[str, PartitionId], tuple[Copy, int]] = {}
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -33,7 +36,7 @@ class Tracer:
                     seen = {
                         "topic": identity.topic,
                         "partition": identity.partition,
-                        "life": computer.lives,
+                        "life": f"{computer.lives}.{self._number(computer, identity)}",
                         "epoch": status.epoch,
                         "leads": leads,
                         "hw": status.high_watermark,
@@ -41,6 +44,17 @@ class Tracer:
                     if self._known.get((computer.name, identity)) != seen:
                         self._known[computer.name, identity] = seen
                         self._world.recorder.saw("trace", seen, computer.name)
+
+    def _number(self, computer: Computer, identity: PartitionId) -> int:
+        """Of this copy: one that was given up has lost its files, and the next knows nothing of it."""
+        assert computer.node is not None
+        assert isinstance(computer.node.member, InCluster)
+        copy = computer.node.member.copies._copies[identity.topic_id, identity.partition]
+        last, number = self._seen.get((computer.name, identity), (None, 0))
+        if copy is not last:
+            number += 1
+            self._seen[computer.name, identity] = copy, number
+        return number
 
 
 def copies_of(computer: Computer) -> Iterator[tuple[PartitionId, CopyStatus, bool]]:

@@ -7,6 +7,7 @@ is answered once this node's own view shows what it did.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,6 +20,7 @@ from chronosdb.node.peers import forwarding
 from chronosdb.node.peers.barriers import Barriers
 from chronosdb.node.peers.calls import CallFailed, Calls
 from chronosdb.node.peers.charter import Charter
+from chronosdb.node.peers.introductions import Introductions
 from chronosdb.node.peers.listener import Listeners
 from chronosdb.node.peers.peers import Expelled, Peers
 from chronosdb.node.peers.raft_channel import RaftChannel
@@ -175,6 +177,8 @@ class Metadata:
             await nursery.start(self._cluster.calls.run)
             await nursery.start(self._cluster.peers.run, self._cluster.listeners)
             nursery.start_soon(self._enroll, self._cluster.charter)
+            meeting = Introductions(self._cluster.calls, lambda: self._members, self._meet)
+            nursery.start_soon(meeting.run, lambda: self._replica.leader is None)
             await self._drive(_TICK_S, task_status)
 
     async def _drive(self, tick_s: float, task_status: trio.TaskStatus[None]) -> None:
@@ -376,10 +380,18 @@ class Metadata:
             else:
                 return
 
-    def _tell_peers(self) -> None:
+    def _meet(self, told: Mapping[str, Member]) -> None:
+        """Another node knows these: what this one knows itself goes first."""
+        new = {name: one for name, one in told.items() if name not in self._members}
+        new.pop(self._node_id, None)
+        if new:
+            logger.info("heard of other nodes: %s", ", ".join(sorted(new)))
+            self._tell_peers(new)
+
+    def _tell_peers(self, told: Mapping[str, Member] | None = None) -> None:
         assert self._cluster is not None
         self._known = view = self._replica.view
-        members = members_of(self._members, view.nodes)
+        members = members_of({**self._members, **(told or {})}, view.nodes)
         me = members.pop(self._node_id, None)
         if me is not None and me.removed:
             raise Expelled(f"node {self._node_id} was removed from the cluster for good")

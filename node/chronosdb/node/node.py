@@ -130,6 +130,7 @@ class Node:
             drained = trio.Event()
             await member.begin_life(address)
             await nursery.start(_run_broker, broker, drained)
+            await member.be_counted()
             nursery.start_soon(scheduler.run)
             nursery.start_soon(member.run_duties)
             ended = trio.Event()

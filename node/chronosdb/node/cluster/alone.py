@@ -60,6 +60,9 @@ class Alone:
         await self.metadata.submit(RegisterNode(self._node_id, address, incarnation))
         await self.metadata.submit(BumpEpochs(self._node_id))
 
+    async def be_counted(self) -> None:
+        """See `Member.be_counted`: nobody does."""
+
     def may_lead(self) -> bool:
         """See `Member.may_lead`."""
         return True

@@ -99,6 +99,8 @@ class InCluster:
         self._duties: Duties | None = None
         self._reporter: Reporter | None = None
         self._nursery: trio.Nursery | None = None
+        #: Of the life that was begun.
+        self._incarnation = 0
 
     @classmethod
     async def open(
@@ -166,12 +168,18 @@ class InCluster:
             task_status.started()
 
     async def begin_life(self, address: str) -> None:
-        """See `Member.begin_life`; returns when this node may lead, or after a while."""
+        """See `Member.begin_life`: what this node led before, others may lead from now on."""
+        self._incarnation = await self._registered(address)
+
+    async def be_counted(self) -> None:
+        """See `Member.be_counted`; returns when this node may lead, or after a while.
+
+        Not before its copies are open: whoever is heard is asked how far they are, and elected.
+        """
         assert self._nursery is not None
-        incarnation = await self._registered(address)
         leased = trio.Event()
         self.heart.watch(lambda held: leased.set() if held else None)
-        self._nursery.start_soon(self.heart.run, incarnation)
+        self._nursery.start_soon(self.heart.run, self._incarnation)
         with trio.move_on_after(_LEASE_WAIT_S):
             await leased.wait()
 

@@ -72,6 +72,10 @@ class Member(Protocol):
         """Let the cluster know that this node is there, and that clients reach it at `address`."""
         ...
 
+    async def be_counted(self) -> None:
+        """Let the cluster count on this node from now on: all that it holds is open."""
+        ...
+
     def may_lead(self) -> bool:
         """Whether the cluster hears this node, so that it may lead partitions."""
         ...

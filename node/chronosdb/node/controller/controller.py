@@ -7,6 +7,7 @@ acts, and grants leases, only where the metadata is led and a majority of voters
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final, Protocol
@@ -22,7 +23,7 @@ from chronosdb.node.controller.liveness import Liveness
 from chronosdb.node.controller.messages import Granted, Heartbeat
 from chronosdb.node.controller.mover import Mover
 from chronosdb.node.controller.options import ControllerOptions
-from chronosdb.node.controller.seats import Key, open_seats
+from chronosdb.node.controller.seats import Key, Seat, open_seats
 from chronosdb.node.controller.skew import far_off
 from chronosdb.node.environment import Environment
 from chronosdb.node.metadata import Metadata
@@ -39,6 +40,8 @@ _STALL_S: Final = 0.3
 #: Between two elections for one partition: neither an election without an outcome nor a leader that
 #: fails at once may keep everybody busy.
 _RETRY_S: Final = 0.25
+#: Held at one time: the whole of a cluster that starts is too much for one question.
+_ELECTIONS_MAX: Final = 256
 #: Between two looks that were asked for: what comes together is looked at together.
 _GATHER_S: Final = 0.005
 
@@ -99,7 +102,7 @@ class Controller:
         self._ran_s = trio.current_time()
         #: What was last looked at and left nothing to do.
         self._seen: object = None
-        #: When each partition's last election began, while it is not long ago.
+        #: When each partition's last election began, while it is not long ago, or had no outcome.
         self._held_s: dict[Key, float] = {}
         calls.serve("heartbeat", self._serve_heartbeat)
 
@@ -227,12 +230,19 @@ class Controller:
         if sight == self._seen:
             return
         seats = open_seats(view, fitness, self._refused)
-        self._held_s = {key: s for key, s in self._held_s.items() if now_s - s < _RETRY_S}
-        due = [seat for seat in seats if seat.key not in self._held_s]
-        self._held_s |= dict.fromkeys((seat.key for seat in due), now_s)
+        due = self._due(seats, now_s)
         if due:
             await self.elections.hold(due, fitness)
         self._seen = None if seats else sight
+
+    def _due(self, seats: Sequence[Seat], now_s: float) -> list[Seat]:
+        """Those whose turn it is, and note that it was: whoever has waited longest comes first."""
+        open_, before_s = {seat.key for seat in seats}, self._held_s
+        held_s = {k: s for k, s in before_s.items() if now_s - s < _RETRY_S or k in open_}
+        ready = [s for s in seats if now_s - held_s.get(s.key, -inf) >= _RETRY_S]
+        due = sorted(ready, key=lambda seat: held_s.get(seat.key, -inf))[:_ELECTIONS_MAX]
+        self._held_s = held_s | dict.fromkeys((seat.key for seat in due), now_s)
+        return due
 
     def _judge_clocks(self) -> None:
         now_s, before = trio.current_time(), self._far_off

@@ -23,8 +23,9 @@ from chronosdb.node.replication.messages import (
 
 logger = logging.getLogger(__name__)
 
-#: A promise costs the node one small write; who takes longer is not waited for.
+#: A promise costs the node one small write, and a look at each copy; who takes longer is not waited for.
 _TIMEOUT_S: Final = 0.5
+_PER_COPY_S: Final = 0.002
 
 #: By partition and node.
 Standings: TypeAlias = dict[Key, dict[str, Standing]]
@@ -56,7 +57,7 @@ class Fencing:
 
     async def _ask(self, node: str, fence: Fence, found: Standings) -> None:
         asked = {(topic_id, partition) for topic_id, partition, _ in fence.wants}
-        with trio.move_on_after(_TIMEOUT_S):
+        with trio.move_on_after(_TIMEOUT_S + _PER_COPY_S * len(asked)):
             fenced = await self._answer(node, fence)
             for topic_id, partition, last_epoch, end_lsn in fenced.standings:
                 if (topic_id, partition) in asked:

@@ -90,6 +90,8 @@ def needed_moves(view: ClusterView, gone: Collection[str] = ()) -> list[Move]:
 def _without(one: _Place, leaving: Collection[str], racks: Mapping[str, str]) -> tuple[str, ...]:
     """Where a partition should be if these nodes are to have nothing, and new ones are of `racks`."""
     stays = tuple(node for node in one.bound_for if node not in leaving)
+    if stays == one.bound_for and len(stays) == one.copies:
+        return stays  # As nearly always, and found without choosing among all nodes.
     if len(stays) > one.copies:
         return _fewer(one, stays)
     nodes = one.view.nodes

@@ -177,7 +177,7 @@ class Placed:
         for info in topics.values():
             before = self._topics.get(info.id)
             if before is not info:
-                self._want(info)
+                self._want(info, before)
             if moved or before is None or _leadership(before) != _leadership(info):
                 led_anew.add(info.name)
         for seat in [seat for (of, _), seat in self._seats.items() if of not in topics]:
@@ -187,8 +187,11 @@ class Placed:
         if led_anew:
             self.hooks.on_leaders_changed(frozenset(led_anew))
 
-    def _want(self, info: TopicInfo) -> None:
-        """Note which partitions of a topic are to be held here, and how."""
+    def _want(self, info: TopicInfo, before: TopicInfo | None) -> None:
+        """Note which partitions of a topic are to be held here, and how; act where that is new.
+
+        Each change of the metadata is of a few partitions: the others must not be woken for it.
+        """
         for index in range(info.partitions):
             key = info.id, index
             held = is_held(info, index, self._node_id)
@@ -196,7 +199,8 @@ class Placed:
                 self._seats[key] = _Seat(PartitionId(info.name, info.id, index))
             if key in self._seats:
                 self._seats[key].wanted = info if held else None
-                self._act(self._seats[key])
+                if before is None or _is_changed(before, info, index):
+                    self._act(self._seats[key])
 
     def _act(self, seat: _Seat) -> None:
         """Bring a seat to where it is wanted; one that is busy looks again by itself."""
@@ -246,6 +250,15 @@ def assignment_of(info: TopicInfo, partition: int) -> Assignment:
         info.versions[partition],
         info.leaving(partition),
         info.settings.get("min_insync") or default_min_insync(info.settings.get("replication", 1)),
+    )
+
+
+def _is_changed(before: TopicInfo, info: TopicInfo, partition: int) -> bool:
+    """Whether the metadata say anything else of a partition than they did."""
+    return (
+        before.versions[partition] != info.versions[partition]
+        or before.target(partition) != info.target(partition)
+        or before.settings != info.settings
     )
 
 

@@ -19,7 +19,7 @@ from chronosdb.node.replication.messages import (
     PlainPoint,
     Status,
 )
-from chronosdb.wal import Log, OutOfRange
+from chronosdb.wal import Log, LogClosed, OutOfRange
 
 #: So far back from its end a log is in memory: reading there does not wait for the disk.
 _HOT_BYTES: Final = 4 * 1024 * 1024
@@ -152,7 +152,7 @@ class Feed:
         if not raw and self._reset is None and self.backlog > 0:
             try:
                 raw = await self._read(max_bytes, threads)
-            except OutOfRange:  # it was deleted just now
+            except (OutOfRange, LogClosed):  # it was deleted just now, or the term ended
                 self.failed()
                 return None
         piece, self._rest = raw[: self._piece_bytes], raw[self._piece_bytes :]
