@@ -33,6 +33,7 @@ class Facts(msgspec.Struct, frozen=True):
 _TAKEN: Final = frozenset({*Facts.__struct_fields__, _UNDECODABLE})
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
+_decode_facts = msgspec.msgpack.Decoder(Facts).decode
 
 
 def dead_letter_topic(topic: str) -> str:
@@ -53,7 +54,7 @@ def without_facts(meta: bytes) -> tuple[Facts | None, bytes]:
     """The inverse of `with_facts`; headers that it did not make are given back as they are."""
     try:
         headers = _headers(meta)
-        facts = msgspec.convert(headers, Facts)
+        facts = _decode_facts(meta)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None, meta
     raw = headers.get(_UNDECODABLE)

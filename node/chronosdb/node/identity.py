@@ -20,6 +20,9 @@ class Identity(msgspec.Struct, frozen=True):
     node_id: str
 
 
+_DECODER: Final = msgspec.json.Decoder(Identity)
+
+
 class WrongDirectory(Exception):
     """The data directory is not this node's; the message says whose it is."""
 
@@ -62,7 +65,7 @@ def read_identity(env: Environment, data_dir: DataDir) -> Identity | None:
     if not env.disk.exists(data_dir.identity):
         return None
     try:
-        identity = msgspec.json.decode(env.disk.read_file(data_dir.identity), type=Identity)
+        identity = _DECODER.decode(env.disk.read_file(data_dir.identity))
     except msgspec.MsgspecError as error:
         raise WrongDirectory(f"{data_dir.identity} cannot be read: {error}") from None
     if identity.format != _FORMAT:

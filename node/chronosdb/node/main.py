@@ -6,6 +6,7 @@ line on standard error); 2 the configuration is wrong.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import signal
@@ -51,6 +52,7 @@ def main() -> None:
 def run(config: Config) -> None:
     """Run a node until it is told to stop; exits the process with the code that fits."""
     _set_up_logging(config)
+    faulthandler.enable()  # a crash in C would end the process without a word
     try:
         with _impatience_excused():
             trio.run(_run, config)

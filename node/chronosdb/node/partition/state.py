@@ -52,6 +52,10 @@ class _Meta(msgspec.Struct, frozen=True, array_like=True):
     reigns: list[Reign]
 
 
+_decode_meta: Final = msgspec.msgpack.Decoder(_Meta).decode
+_decode_group: Final = msgspec.msgpack.Decoder(GroupStands).decode
+
+
 @dataclass(slots=True)
 class GroupState:
     """A group's durable progress in one partition; a group that begins again gets a new one."""
@@ -290,7 +294,7 @@ class PartitionState:
         self._forgetting.begin_at(Place(meta.forgotten_lsn, meta.forgotten_offset))
         self.timers.load()
         for key, raw in self._store.scan(_GROUPS, _GROUPS[:-1] + b";"):
-            saved = msgspec.msgpack.decode(raw, type=GroupStands)
+            saved = _decode_group(raw)
             self.groups[key[len(_GROUPS) :].decode()] = GroupState.of(saved)
         return True
 
@@ -344,7 +348,7 @@ def saved_meta(store: KeyValue) -> _Meta | None:
     """What the last checkpoint says of itself, None when there is none that can be read."""
     raw = store.get(_META_KEY)
     try:
-        return None if raw is None else msgspec.msgpack.decode(raw, type=_Meta)
+        return None if raw is None else _decode_meta(raw)
     except msgspec.MsgspecError:
         return None
 

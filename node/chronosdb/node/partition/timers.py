@@ -31,6 +31,7 @@ _MOVED_KEY: Final = b"moved"
 _OVER: Final = b"over:"
 _ROWS: Final = b"row:"
 _ROWS_END: Final = b"row;"
+_decode_moved: Final = msgspec.msgpack.Decoder(dict[int, int]).decode
 
 
 class Timers:
@@ -165,7 +166,7 @@ class Timers:
             return
         self.pending = PendingSet.from_bytes(raw)
         self.cancelled = PendingSet.from_bytes(self._stored(_CANCELLED_KEY))
-        self.moved = msgspec.msgpack.decode(self._stored(_MOVED_KEY), type=dict[int, int])
+        self.moved = _decode_moved(self._stored(_MOVED_KEY))
         for _, row in self._store.scan(_ROWS, _ROWS_END):
             due = self._valid(_unpacked(row))
             if due.size:

@@ -35,6 +35,9 @@ class Charter(msgspec.Struct, frozen=True):
     joins: bool
 
 
+_DECODER: Final = msgspec.json.Decoder(Charter)
+
+
 def write_charter(
     disk: Disk,
     path: str,
@@ -72,7 +75,7 @@ def read_charter(disk: Disk, path: str) -> Charter | None:
     if not disk.exists(path):
         return None
     try:
-        charter = msgspec.json.decode(disk.read_file(path), type=Charter)
+        charter = _DECODER.decode(disk.read_file(path))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path} cannot be read: {error}"]) from None
     if charter.format != _FORMAT:

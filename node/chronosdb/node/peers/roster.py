@@ -77,7 +77,7 @@ def read_roster(disk: Disk, path: str) -> dict[str, Member]:
     if not disk.exists(path):
         return {}
     try:
-        file = msgspec.json.decode(disk.read_file(path), type=_File)
+        file = _DECODER.decode(disk.read_file(path))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path} cannot be read: {error}"]) from None
     if file.format != _FORMAT:
@@ -88,3 +88,6 @@ def read_roster(disk: Disk, path: str) -> dict[str, Member]:
 class _File(msgspec.Struct, frozen=True):
     format: int
     members: dict[str, Member]
+
+
+_DECODER: Final = msgspec.json.Decoder(_File)

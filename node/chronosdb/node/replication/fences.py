@@ -25,6 +25,9 @@ class _File(msgspec.Struct, frozen=True):
     parts: frozenset[str]
 
 
+_DECODER: Final = msgspec.json.Decoder(_File)
+
+
 class Fences:
     """One node's promises. What changes them blocks, one call at a time."""
 
@@ -78,7 +81,7 @@ def _read(disk: Disk, path: str) -> _File:
     if not disk.exists(path):
         return _File(_FORMAT, {}, frozenset())
     try:
-        file = msgspec.json.decode(disk.read_file(path), type=_File)
+        file = _DECODER.decode(disk.read_file(path))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path} cannot be read: {error}"]) from None
     if file.format != _FORMAT:

@@ -6,7 +6,7 @@ One call is about many partitions; an answer has a row for each row of the quest
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -155,6 +155,17 @@ T = TypeVar("T")
 encode = msgspec.msgpack.Encoder().encode
 
 
+class _Decoders(dict[type, "msgspec.msgpack.Decoder[Any]"]):
+    """One for each kind, made by the event loop's thread alone: it is the only one that has peers."""
+
+    def __missing__(self, kind: type) -> msgspec.msgpack.Decoder[Any]:
+        self[kind] = msgspec.msgpack.Decoder(kind)
+        return self[kind]
+
+
+_decoders: Final = _Decoders()
+
+
 def decode(body: bytes, kind: type[T]) -> T:
     """A message of this kind.
 
@@ -162,6 +173,7 @@ def decode(body: bytes, kind: type[T]) -> T:
         BadMessage: these bytes are none.
     """
     try:
-        return msgspec.msgpack.decode(body, type=kind)
+        message: T = _decoders[kind].decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(f"no {kind.__name__}: {error}") from None
+    return message
