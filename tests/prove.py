@@ -12,8 +12,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,8 @@ from rich.table import Table
 ROOT: Final = Path(__file__).parents[1]
 #: A campaign is repeated with other seeds in rounds of this length.
 ROUND_MINUTES: Final = 30.0
+#: So many lines of one that failed are shown again at the end.
+LAST_WORDS_LINES: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,8 @@ class Outcome:
     command: list[str]
     seconds: float
     status: int
+    #: The end of what it wrote, if that was not a terminal.
+    last_words: str
 
 
 @click.command()
@@ -155,9 +161,24 @@ def _round(budget: Budget, console: Console) -> list[Outcome]:
         command = machine.command(budget)
         console.rule(f"{machine.name}: python -m {' '.join(command)}")
         began_s = time.monotonic()
-        status = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode
-        outcomes.append(Outcome(command, time.monotonic() - began_s, status))
+        status, last_words = _run(command, keep=not console.is_terminal)
+        outcomes.append(Outcome(command, time.monotonic() - began_s, status, last_words))
     return outcomes
+
+
+def _run(command: list[str], *, keep: bool) -> tuple[int, str]:
+    """Its exit code, and the end of what it wrote if that is to be kept: a terminal has bars instead."""
+    words = [sys.executable, "-m", *command]
+    if not keep:
+        return subprocess.run(words, cwd=ROOT, check=False).returncode, ""
+    lines = deque[str](maxlen=LAST_WORDS_LINES)
+    piped = partial(subprocess.Popen[str], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    with piped(words, cwd=ROOT, text=True, errors="replace") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            sys.stdout.write(line)
+            lines.append(line)
+    return process.returncode, "".join(lines)
 
 
 def _print(outcomes: list[Outcome], console: Console) -> None:
@@ -167,6 +188,10 @@ def _print(outcomes: list[Outcome], console: Console) -> None:
         table.add_row(f"python -m {' '.join(outcome.command)}", f"{outcome.seconds:.0f}", verdict)
     console.rule("all of it")
     console.print(table)
+    # Again, and last: of a long log people are shown the end.
+    for broken in (outcome for outcome in outcomes if outcome.status):
+        console.rule(f"the end of {broken.command[0]}")
+        console.print(broken.last_words, markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,16 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
 from tests.process.faults_machine import Ext4, FakeClock, Namespace, missing_tracer
 from tests.process.harness import NodeProcess
 from tests.proof.history import Recorder
+
+#: A node under load asks for an fsync within this time, however slow a tracer makes it.
+_TRACED_S_MAX: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -125,12 +128,14 @@ class SyncError:
 
     async def strike(self, world: World, random: Random) -> None:
         del random
-        tracer = await _trace(world, "fdatasync:error=EIO:when=1")
+        tracer = await _trace(world, "fdatasync:error=EIO:when=1", stderr=subprocess.PIPE)
+        await _injected(tracer)
+        # Traced, the node is so much slower that it may take longer to end than it is given.
+        await _detach(tracer)
         code = await world.node.ended()
         if code != 1:
             world.problems.append(f"after a failed fsync the node ended with {code}, not 1")
         world.recorder.saw("crash", {"how": "failed fsync"})
-        await _detach(tracer)
         await world.start()
 
 
@@ -187,19 +192,30 @@ _KINDS: tuple[Callable[[], Fault], ...] = (
 FAULTS: dict[str, Fault] = {fault.name: fault for fault in (kind() for kind in _KINDS)}
 
 
-async def _trace(world: World, inject: str) -> trio.Process:
-    """A tracer on the running node that tampers with what it asks of the kernel."""
+async def _trace(world: World, inject: str, stderr: int = subprocess.DEVNULL) -> trio.Process:
+    """A tracer on the running node that tampers with what it asks of the kernel, and says so."""
     call = inject.partition(":")[0]
     return await trio.lowlevel.open_process(
         [
-            *("strace", "-f", "-qq", "-o", "/dev/null", "-p", str(world.node.pid)),
+            *("strace", "-f", "-qq", "-p", str(world.node.pid)),
             *("-e", f"trace={call}", "-e", f"inject={inject}"),
         ],
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
     )
+
+
+async def _injected(tracer: trio.Process) -> None:
+    """Returns when a call has failed; raises trio.TooSlowError if none does."""
+    assert tracer.stderr is not None
+    told = b""
+    with trio.fail_after(_TRACED_S_MAX):
+        while b"INJECTED" not in told:
+            told += await tracer.stderr.receive_some()
 
 
 async def _detach(tracer: trio.Process) -> None:
     if tracer.returncode is None:
         tracer.send_signal(signal.SIGINT)
     await tracer.wait()
+    if tracer.stderr is not None:
+        await tracer.stderr.aclose()
