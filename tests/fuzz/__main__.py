@@ -31,7 +31,7 @@ _LINE_EVERY_S = 60
     type=click.Choice(["all", *TARGETS]),
 )  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(min=0.01), default=1.0, show_default=True,
-              help="For each target.")  # fmt: skip
+              help="Of CPU time, for each target.")  # fmt: skip
 @click.option("-j", "--jobs", type=click.IntRange(1, 64), default=2, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--findings", type=click.Path(path_type=Path), default=Path("var/fuzz"),
