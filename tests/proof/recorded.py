@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from itertools import count
 from typing import Any, Final, TypeVar
 
@@ -294,7 +293,7 @@ class Recorded:
         return result
 
     def _named(self, event: Event) -> Event:
-        return replace(event, message_id=f"{self.proc}.{next(self._ids)}")
+        return event.named(f"{self.proc}.{next(self._ids)}")
 
 
 def _published(events: Sequence[Event]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Final
 
 import anyio
@@ -17,13 +17,12 @@ from anyio.abc import TaskGroup
 
 from chronosdb.client.ids import IdMaker
 from chronosdb.client.new_event import new_event
+from chronosdb.client.outcomes import Outcome, PublishMany, publish_each
 from chronosdb.client.results import PublishResult
 from chronosdb.client.seams import Seams
 from chronosdb.wire import Event
 from chronosdb.wire.errors import ChronosError, InvalidArgument
 from chronosdb.wire.event import Meta
-
-PublishMany = Callable[[Sequence[Event]], Awaitable[list[PublishResult]]]
 
 #: Batches under way at a time.
 _IN_FLIGHT: Final = 4
@@ -35,14 +34,14 @@ class Sent:
     def __init__(self, event: Event) -> None:
         self.event = event
         self._done = anyio.Event()
-        self._outcome: PublishResult | ChronosError | None = None
+        self._outcome: Outcome | None = None
 
     @property
     def done(self) -> bool:
         """Whether the result is there."""
         return self._outcome is not None
 
-    def settle(self, outcome: PublishResult | ChronosError) -> None:
+    def settle(self, outcome: Outcome) -> None:
         """Give the result to all who wait."""
         self._outcome = outcome
         self._done.set()
@@ -149,25 +148,11 @@ class BufferedPublisher:
                 await self._send(batch[start : start + self._max_batch])
 
     async def _send(self, batch: Sequence[Sent]) -> None:
-        try:
-            results = await self._publish([sent.event for sent in batch])
-        except ChronosError as error:
-            await self._refused(batch, error)
-        else:
-            for sent, result in zip(batch, results, strict=True):
-                self._settle(sent, result)
+        outcomes = await publish_each(self._publish, [sent.event for sent in batch])
+        for sent, outcome in zip(batch, outcomes, strict=True):
+            self._settle(sent, outcome)
 
-    async def _refused(self, batch: Sequence[Sent], error: ChronosError) -> None:
-        """One event that is refused takes its whole frame with it: the others are sent without it."""
-        if error.retryable or len(batch) == 1:
-            for sent in batch:
-                self._settle(sent, error)
-            return
-        middle = len(batch) // 2
-        await self._send(batch[:middle])
-        await self._send(batch[middle:])
-
-    def _settle(self, sent: Sent, outcome: PublishResult | ChronosError) -> None:
+    def _settle(self, sent: Sent, outcome: Outcome) -> None:
         sent.settle(outcome)
         self._room.release()
         self._unsettled -= 1

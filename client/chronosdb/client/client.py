@@ -26,6 +26,7 @@ from chronosdb.client.arguments import (
 from chronosdb.client.attachment import Terms
 from chronosdb.client.buffered import BufferedPublisher, check_linger
 from chronosdb.client.cluster import Cluster
+from chronosdb.client.gathering import Destination, Gathering
 from chronosdb.client.groups import Administration
 from chronosdb.client.ids import IdMaker
 from chronosdb.client.inbox import Inbox
@@ -40,7 +41,7 @@ from chronosdb.client.pending import (
     count_pending,
     list_pending,
 )
-from chronosdb.client.publisher import publish_events
+from chronosdb.client.publisher import partition_of, publish_events
 from chronosdb.client.replay.replay import Replay
 from chronosdb.client.replay.terms import check_follow, check_speed, replay_terms
 from chronosdb.client.results import PublishResult, StoredEvent
@@ -69,6 +70,9 @@ class Client(Administration):
         self._seams = seams
         self._topics = Topics(cluster)
         self._ids = IdMaker(seams)
+        self._gathering = Gathering(
+            cluster, tasks, lambda to: partial(self.publish_many, to.topic, acks=to.acks)
+        )
         self._subscriptions = count(1)
         self._streams = count(1)
 
@@ -154,7 +158,8 @@ class Client(Administration):
         """
         event = new_event(
             payload,
-            message_id=message_id,
+            # Fixed here: it decides about the partition, and lasts over every attempt.
+            message_id=self._ids.take(1)[0] if message_id is None else message_id,
             key=key,
             meta=meta,
             at=at,
@@ -163,8 +168,11 @@ class Client(Administration):
             expires_after=expires_after,
             now_ms=self._seams.now_ms,
         )
-        [result] = await self.publish_many(topic, (event,), acks=acks)
-        return result
+        check_name("topic", topic)
+        check_acks(acks)
+        partitions = await self._topics.partitions(topic)
+        to = Destination(topic, partition_of(event, partitions), acks)
+        return await self._gathering.publish(to, event)
 
     async def publish_many(
         self, topic: str, events: Iterable[Event], *, acks: str | None = None

@@ -52,6 +52,11 @@ class Cluster:
         """Whether there may be other nodes than the one that answers."""
         return self._nodes.clustered
 
+    @property
+    def closed(self) -> bool:
+        """Whether the client is closed: nothing will be answered any more."""
+        return self._nodes.closed
+
     # ---- requests ----------------------------------------------------------------------------
 
     async def call(self, ask: Ask, expected: type[R], partition: Partition | None = None) -> R:

@@ -14,7 +14,7 @@ from chronosdb.client.connection import Ask
 from chronosdb.client.ids import IdMaker
 from chronosdb.client.leaders import Partition
 from chronosdb.client.results import PublishResult
-from chronosdb.wire import Event
+from chronosdb.wire import Event, partition_for
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import ProtocolError
 
@@ -58,6 +58,14 @@ async def publish_events(
     asks = _asks(topic, columns, pieces, acks)
     answers = await cluster.call_all(asks, m.Published, IN_FLIGHT_BYTES)
     return _in_order(columns, pieces, answers)
+
+
+def partition_of(event: Event, partitions: int) -> int:
+    """Where an event with an id goes, of so many partitions."""
+    if partitions == 1:
+        return 0
+    assert event.message_id is not None
+    return partition_for(event.key, event.message_id.encode(), partitions)
 
 
 def _asks(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
+
+import msgspec
 
 from chronosdb.wire.errors import InvalidArgument
 from chronosdb.wire.limits import (
@@ -23,8 +24,8 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+# A msgspec struct, because a publisher makes one per event: a frozen dataclass takes ten times as long.
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One event to publish.
 
     `schedule_ts` is epoch milliseconds (None: due as soon as it is stored). Without a `message_id`
@@ -41,7 +42,7 @@ class Event:
     schedule_ts: int | None = None
     message_id: str | None = None
     key: bytes | None = None
-    meta: Meta = field(default_factory=dict)
+    meta: Meta = msgspec.field(default_factory=dict)
     relative: bool = False
     expires_ts: int | None = None
 
@@ -52,14 +53,23 @@ class Event:
             raise InvalidArgument(
                 f"payload is {len(self.payload)} bytes; at most {MAX_PAYLOAD_BYTES} are allowed"
             )
-        if self.schedule_ts is not None:
-            check_time(self.schedule_ts)
-        if self.message_id is not None:
-            check_message_id(self.message_id)
+        # The usual time and id are seen to be right without a call each.
+        due = self.schedule_ts
+        if due is not None and not (type(due) is int and 0 <= due <= MAX_TIME_MS):
+            check_time(due)
+        name = self.message_id
+        if name is not None and not (
+            type(name) is str and name.isascii() and 0 < len(name) <= MAX_MESSAGE_ID_BYTES
+        ):
+            check_message_id(name)
         if self.key is not None:
             check_key(self.key)
         if self.expires_ts is not None:
             check_expiry(self.expires_ts, self.schedule_ts)
+
+    def named(self, message_id: str) -> Event:
+        """This event under that id; raises InvalidArgument when it is none."""
+        return msgspec.structs.replace(self, message_id=message_id)
 
 
 def check_time(value: object) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BufferedIOBase
 from typing import Final
 
@@ -83,7 +83,7 @@ class BulkPublisher:
     def _event(self, line: bytes) -> Event:
         event = parse_line(line, self._seams.now_ms)
         # With an id of its own an event can be sent again: see `_send`.
-        return event if event.message_id else replace(event, message_id=self._ids.take(1)[0])
+        return event if event.message_id else event.named(self._ids.take(1)[0])
 
     async def _send(self, batch: Sequence[NumberedEvent], *, again: bool = False) -> None:
         """Publish `batch`. When the node refuses it, halve it until the refused lines are alone.
