@@ -9,11 +9,11 @@ from typing import Final
 
 import anyio.to_thread
 
-from chronosdb.client.buffered import PublishMany
 from chronosdb.client.cli.exits import Exit, Failure, outcome
 from chronosdb.client.cli.jsonl import LineSplitter, NumberedLine, parse_line
 from chronosdb.client.cli.output import Advance, counted
 from chronosdb.client.ids import IdMaker
+from chronosdb.client.outcomes import PublishMany
 from chronosdb.client.seams import Seams
 from chronosdb.wire.errors import Conflict, InvalidArgument
 from chronosdb.wire.event import Event
