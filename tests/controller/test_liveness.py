@@ -166,9 +166,9 @@ def _cluster(nodes: str, voters: str, racks: str = "") -> ClusterView:
     return machine.state.view
 
 
-def _next(nodes: str, voters: str, able: str = "", racks: str = "") -> str | None:
+def _next(nodes: str, voters: str, able: str = "", racks: str = "", most: int = 0) -> str | None:
     them = frozenset(able or nodes)
-    return next_voter(_cluster(nodes, voters, racks), Fitness(them, them, (), ()))
+    return next_voter(_cluster(nodes, voters, racks), Fitness(them, them, (), ()), most)
 
 
 def test_votes_go_to_three_or_five() -> None:
@@ -182,6 +182,13 @@ def test_votes_go_to_three_or_five() -> None:
     assert _next("abcdef", "abcde") is None
     assert _next("abcdefgh", "abcdefg") is None
     assert _next("abc", "") is None
+
+
+def test_no_more_vote_than_were_asked_for() -> None:
+    """Also where that is an even number, or none could be lost."""
+    assert _next("abc", "a", most=1) is None
+    assert _next("abc", "a", most=2) == "b"
+    assert _next("abcde", "ab", most=2) is None
 
 
 def test_no_vote_is_given_while_a_voter_is_missing_unless_that_makes_it_odd() -> None:

@@ -205,6 +205,19 @@ async def test_a_node_that_resigns_leads_nothing_soon(autojump_clock: MockClock)
         assert not chief.metadata.is_leader
 
 
+async def test_who_alone_has_something_does_not_wait_to_be_rid_of_it(
+    autojump_clock: MockClock,
+) -> None:
+    """With one copy of everything nobody could take over, and a stop is at once."""
+    async with nodes(autojump_clock, "a", "b", "c") as them:
+        await them.topic(partitions=12, replication=1)
+        chief = await them.chief()
+        began_s = trio.current_time()
+        await chief.heart.resign()
+        assert trio.current_time() - began_s < 1
+        assert chief.name in them.now().leaders
+
+
 async def test_a_new_controller_goes_on_with_moves(autojump_clock: MockClock) -> None:
     """They are in the metadata; the one that began them is dead."""
     async with nodes(autojump_clock, "a", "b", "c", "d") as them:

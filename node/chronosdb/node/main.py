@@ -11,20 +11,24 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import click
 import trio
 
+from chronosdb.node import garbage
 from chronosdb.node.configuration.config import Config, ConfigError, node_command
 from chronosdb.node.identity import WrongDirectory
 from chronosdb.node.node import Node, Started
 from chronosdb.node.partition.state import UnknownRecord
 from chronosdb.node.peers.peers import Expelled
-from chronosdb.node.replication.follower import CommittedLost
+from chronosdb.node.workers.stamp import has_stamp
+from chronosdb.node.workers.supervised import WorkerFailed
+from chronosdb.node.workers.supervisor import Ready, Supervisor
 from chronosdb.raft import RaftError
-from chronosdb.wal import WalError
+from chronosdb.wal import OsDisk, WalError
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +41,9 @@ _EXPLAINED = (
     RaftError,
     ConfigError,
     Expelled,
-    CommittedLost,
     WrongDirectory,
     UnknownRecord,
+    WorkerFailed,
     OSError,
 )
 
@@ -50,19 +54,51 @@ def main() -> None:
 
 
 def run(config: Config) -> None:
-    """Run a node until it is told to stop; exits the process with the code that fits."""
-    _set_up_logging(config)
+    """Run a node, or the workers that are one, until told to stop."""
+
+    def service() -> Service:
+        several = config.workers > 1 or has_stamp(OsDisk(), config.data_dir)
+        return Supervisor(config) if several else Node(config)
+
+    live(config, service, _Announcement())
+
+
+class Service(Protocol):
+    """What runs until it is stopped, and says when it serves."""
+
+    async def run(self, task_status: trio.TaskStatus[Any]) -> None:
+        """Serve until stopped."""
+        ...
+
+    def stop(self) -> None:
+        """Begin to stop."""
+        ...
+
+
+def live(
+    config: Config,
+    make: Callable[[], Service],
+    announcement: trio.TaskStatus[Any],
+    speaker: str = "",
+) -> None:
+    """Run a service until the process is told to stop; exits it with the code that fits.
+
+    `speaker` stands in every line that is said, where more processes than one share the place.
+    """
+    _set_up_logging(config, speaker)
     faulthandler.enable()  # a crash in C would end the process without a word
+    garbage.collect_rarely()
     try:
         with _impatience_excused():
-            trio.run(_run, config)
+            trio.run(_run, make, announcement)
     except BaseException as error:  # sorted out below; what is not ours is raised again
         leaves = list(_leaves(error))
         if not all(isinstance(leaf, _EXPLAINED) for leaf in leaves):
             raise
         for leaf in leaves:
             cause = f" ({leaf.__cause__})" if leaf.__cause__ is not None else ""
-            click.echo(f"chronos-node: error: {leaf}{cause}", err=True)
+            who = f"{speaker}: " if speaker else ""
+            click.echo(f"chronos-node: {who}error: {leaf}{cause}", err=True)
         sys.exit(2 if all(isinstance(leaf, ConfigError) for leaf in leaves) else 1)
 
 
@@ -81,29 +117,30 @@ def _impatience_excused() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)  # unlike a function, it stands until the very end
 
 
-async def _run(config: Config) -> None:
-    node = Node(config)
+async def _run(make: Callable[[], Service], announcement: trio.TaskStatus[Any]) -> None:
+    service = make()
     async with trio.open_nursery() as nursery:
-        await nursery.start(_stop_on_signal, node)
-        await node.run(_Announcement())
+        await nursery.start(_stop_on_signal, service)
+        await service.run(announcement)
         nursery.cancel_scope.cancel()
 
 
-async def _stop_on_signal(node: Node, task_status: trio.TaskStatus[None]) -> None:
+async def _stop_on_signal(service: Service, task_status: trio.TaskStatus[None]) -> None:
     with trio.open_signal_receiver(*_STOP) as signals:
         task_status.started()
         async for received in signals:
             logger.info("stopping on %s", signal.Signals(received).name)
-            node.stop()
+            service.stop()
 
 
 class _Announcement:
     """One line for people and scripts: where the node is, once it serves."""
 
-    def started(self, value: Started | None = None) -> None:
+    def started(self, value: Started | Ready | None = None) -> None:
         """See `trio.TaskStatus.started`."""
         assert value is not None
-        click.echo(f"chronos-node {value.identity.node_id} ready on {value.address}")
+        garbage.keep_what_there_is()
+        click.echo(f"chronos-node {value.name} ready on {value.address}")
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -117,10 +154,15 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 class _JsonLines(logging.Formatter):
     """One JSON object a line."""
 
+    def __init__(self, speaker: str) -> None:
+        super().__init__()
+        self._who = {"worker": speaker} if speaker else {}
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "ts": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
+            **self._who,
             "logger": record.name,
             "message": record.getMessage(),
         }
@@ -129,10 +171,11 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def _set_up_logging(config: Config) -> None:
+def _set_up_logging(config: Config, speaker: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(_JsonLines() if config.log_format == "json" else text)
+    who = f"{speaker} " if speaker else ""
+    text = logging.Formatter(f"%(asctime)s %(levelname)-7s {who}%(name)s: %(message)s")
+    handler.setFormatter(_JsonLines(speaker) if config.log_format == "json" else text)
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
     # PySyncObj's own lines speak of its inside; what matters of them we say ourselves.
     logging.getLogger("pysyncobj").setLevel(logging.ERROR)

@@ -46,6 +46,13 @@ class Started:
     identity: Identity
     #: Where clients connect: the port is the real one, also where the configuration said 0.
     address: str
+    #: Where HTTP answers, if it does.
+    http: str | None
+
+    @property
+    def name(self) -> str:
+        """The node's."""
+        return self.identity.node_id
 
 
 class Node:
@@ -56,6 +63,7 @@ class Node:
         self._env = env or Environment()
         self._stop = trio.Event()
         self._health = http.Health()
+        self._http_address: str | None = None
         #: None until the node knows whether it is alone.
         self.member: Member | None = None
         #: Whether there is anything to stop in order.
@@ -90,7 +98,8 @@ class Node:
                     nursery.start_soon(env.clock.watch_steps)
                     if config.http is not None:
                         with names_address(str(config.http)):
-                            await nursery.start(http.serve, self._health, str(config.http))
+                            urls = await nursery.start(http.serve, self._health, str(config.http))
+                        self._http_address = urls[0].removeprefix("http://")
                     member: Member
                     if charter is None:
                         member = Alone(env, identity, opener, data_dir.raft)
@@ -138,7 +147,7 @@ class Node:
             self._health.able = member.may_lead
             self._serving = self._health.ready = True
             logger.info("node %s serves on %s", identity.node_id, bound)
-            task_status.started(Started(identity, bound))
+            task_status.started(Started(identity, bound, self._http_address))
             await self._stop.wait()
             self._health.ready = False
             with trio.move_on_after(config.shutdown_timeout_ms / 1000) as patience:
@@ -243,6 +252,7 @@ def _partition_defaults(config: Config) -> PartitionDefaults:
             segment_bytes=config.segment_bytes,
             max_record_bytes=min(LogOptions().max_record_bytes, config.segment_bytes // 2),
             disk_reserve_bytes=config.disk_reserve_bytes,
+            disk_floor_bytes=config.disk_reserve_bytes // _FLOOR_SHARE,
         ),
         commit=CommitOptions(
             fsync=config.fsync,
@@ -262,5 +272,6 @@ def _partition_defaults(config: Config) -> PartitionDefaults:
         ),
         retention=RetentionLimits(config.retention_ms, config.retention_bytes),
         cache_bytes=config.record_cache_bytes,
+        timer_bytes=config.memory_budget_bytes,
         replication=config.replication,
     )

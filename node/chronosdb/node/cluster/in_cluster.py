@@ -10,6 +10,7 @@ import msgspec
 import trio
 
 from chronosdb.node.broker import Broker
+from chronosdb.node.cluster.disk_room import DiskRoom
 from chronosdb.node.cluster.figures import copy_figures, count_copies, node_figures
 from chronosdb.node.cluster.member import Administration, Duties
 from chronosdb.node.cluster.overview import Overview, Readings
@@ -73,6 +74,7 @@ class InCluster:
             heartbeat_interval_ms=config.heartbeat_interval_ms,
             lease_ms=config.lease_ms,
             max_clock_skew_ms=config.max_clock_skew_ms,
+            voters=config.voters,
         )
         self.metadata = metadata = Metadata(env, directory, me, cluster)
         self.controller = Controller(env, me, metadata, calls, options)
@@ -92,9 +94,11 @@ class InCluster:
             options=ReplicationOptions(config.replica_lag_max_ms, config.catch_up_bytes),
         )
         self.controller.hold(self.copies)
+        self.controller.reaches = cluster.peers.is_up
         self.holding = Placed(
             env, me, metadata=metadata, opener=opener, copies=self.copies, calls=calls
         )
+        self._room = DiskRoom(env.disk, directory, config.disk_reserve_bytes, self.heart.abstain)
         self._assigner = Assigner(metadata, calls, self._acts)
         self._duties: Duties | None = None
         self._reporter: Reporter | None = None
@@ -197,6 +201,7 @@ class InCluster:
             if name != self._me and node.state is not NodeState.LEFT
         ]
         facts = {
+            "copies_set_aside": self.copies.mended.set_aside,
             "leaderships": self.holding.leaderships,
             "lease_held": self.heart.held,
             "metadata_leads": metadata.is_leader,
@@ -205,6 +210,7 @@ class InCluster:
             "partitions_leaderless": sum(t.leaders.count(NOBODY) for t in view.topics.values()),
             "peers": len(others),
             "peers_up": sum(map(peers.is_up, others)),
+            "records_mended": self.copies.mended.records,
         }
         counts = await count_copies(self.copies, view)
         return [*copy_figures(counts), *node_figures(facts)]
@@ -217,6 +223,7 @@ class InCluster:
             nursery.start_soon(self._duties.consumers.run, self.metadata)
             nursery.start_soon(self._assigner.run)
             nursery.start_soon(self._reporter.run)
+            nursery.start_soon(self._room.run)
 
     async def hand_over(self) -> None:
         """See `Member.hand_over`; not for long: whoever takes over can do so without us, too."""

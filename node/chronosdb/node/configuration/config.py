@@ -176,6 +176,15 @@ class Config:
         key="record_cache",
         high="1TiB",
     )
+    memory_budget_bytes: int = setting(
+        "64MiB",
+        SIZE,
+        "Memory for timers that are due soonest, 16 bytes each, shared evenly by the partitions of "
+        "this node. All others wait in the view store. What is due in one millisecond is not divided.",
+        key="memory_budget",
+        low="64B",
+        high="1TiB",
+    )
     views_write_buffer_bytes: int = setting(
         "8MiB",
         SIZE,
@@ -211,6 +220,22 @@ class Config:
     )
     shutdown_timeout_ms: int = setting(
         "8s", DURATION, "How long a stop waits for requests in flight.", high="1h"
+    )
+
+    workers: int = setting(
+        "1",
+        INTEGER,
+        "Processes that share the work, best one for each core: partitions are spread over them. For "
+        "a machine by itself, not for a node of a cluster.",
+        low="1",
+        high="64",
+    )
+    workers_port: int = setting(
+        "9100",
+        INTEGER,
+        "Worker 1 is where listen says; worker 2 is reached by clients at this port plus 2, and so "
+        "on. 0: any free port.",
+        high="65471",
     )
 
     advertise: Address | None = setting(
@@ -259,6 +284,13 @@ class Config:
         INTEGER,
         "Copies of each partition of a new topic that does not say how many. 0: 3 in a cluster, or "
         "one on each node if there are fewer.",
+        high="7",
+    )
+    voters: int = setting(
+        "0",
+        INTEGER,
+        "How many nodes may vote on the metadata. 0: three, or five of five or more. Below three, no "
+        "voter may be lost.",
         high="7",
     )
     lease_ms: int = setting(

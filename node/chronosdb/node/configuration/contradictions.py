@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from chronosdb.node.workers.places import fixed_ports
 from chronosdb.wire.units import format_duration
 
 if TYPE_CHECKING:
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 _VOTERS_MAX: Final = 7
 #: Heartbeats that may be lost before a lease ends.
 _BEATS_PER_LEASE: Final = 2
+#: What nodes of a cluster on several machines are told.
+_NOT_FOR_WORKERS: Final = (
+    "node_id",
+    "initial_cluster",
+    "join",
+    "cluster_secret_file",
+    "peer_advertise",
+    "rack",
+    "voters",
+)
 
 
 def contradictions(config: Config) -> Iterator[str]:
@@ -21,6 +32,8 @@ def contradictions(config: Config) -> Iterator[str]:
     yield from _of_addresses(config)
     yield from _of_times(config)
     yield from _of_membership(config)
+    if config.workers > 1:
+        yield from _of_workers(config)
     if config.in_cluster:
         yield from _of_reachability(config)
 
@@ -83,6 +96,36 @@ def _of_membership(config: Config) -> Iterator[str]:
             "a node with join needs the cluster's name: set cluster_name to what `chronos cluster"
             " status` shows"
         )
+
+
+def _of_workers(config: Config) -> Iterator[str]:
+    foreign = [key for key in _NOT_FOR_WORKERS if getattr(config, key)]
+    if config.replication > 1:
+        foreign.append("replication")
+    if foreign:
+        yield (
+            f"workers are a machine by itself, with one copy of everything: {', '.join(foreign)}"
+            " cannot be set with them; leave it out, or run one process on each of several machines"
+        )
+    if not config.peer_listen.is_loopback or not config.peer_listen.port:
+        yield (
+            f"peer_listen {config.peer_listen}: workers speak to each other on this machine, on"
+            " consecutive ports; set it to the first of them, such as 127.0.0.1:9001"
+        )
+    if config.listen.is_wildcard and config.advertise is None:
+        yield (
+            f"listen {config.listen} is no address that clients can dial, and workers have to tell"
+            " them where each is; set advertise to one that is"
+        )
+    if config.advertise is not None and not config.workers_port:
+        yield "workers on any free port cannot be advertised: set workers_port"
+    owners: dict[int, str] = {}
+    for name, port in fixed_ports(config):
+        if owners.setdefault(port, name) != name:
+            yield (
+                f"{owners[port]} and {name} would both listen on port {port}: change listen, http,"
+                " peer_listen or workers_port"
+            )
 
 
 def _of_reachability(config: Config) -> Iterator[str]:

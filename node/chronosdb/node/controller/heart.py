@@ -52,6 +52,7 @@ class Heart:
         #: On the monotonic clock.
         self._until_s = float("-inf")
         self._resigns = False
+        self._abstains = False
         #: (topic id, partition) → the epoch under which this node was refused.
         self._refused: dict[tuple[int, int], int] = {}
         self._readings: dict[str, Reading] = {}
@@ -77,17 +78,22 @@ class Heart:
         self._refused[topic_id, partition] = epoch
         self._wake.set()
 
+    def abstain(self, abstains: bool) -> None:
+        """While `abstains`, have others lead where they can; what nobody else can, this node does."""
+        self._abstains = abstains
+        self._wake.set()
+
     async def resign(self) -> None:
         """Have others lead what this node leads, the metadata first; returns when they do.
 
-        May take for ever, where there are no others: whoever asks sets the deadline.
+        What nobody else has in sync stays. May take for ever: whoever asks sets the deadline.
         """
         self._resigns = True
         self._wake.set()
         await self._leave_the_metadata()
         while True:
             changed = self._metadata.changed
-            if not self._leads():
+            if not self._could_hand_over():
                 return
             await changed.wait()
 
@@ -154,7 +160,7 @@ class Heart:
             self._metadata.leader or "",
             self._readings.get(node),
             round(1000 * (now_s - self._asked_s.setdefault(node, now_s))),
-            self._resigns,
+            self._resigns or self._abstains,
             self._still_refused(),
         )
 
@@ -203,6 +209,12 @@ class Heart:
                 except ChronosError as error:
                     logger.info("%s does not take the metadata over: %s", voter, error)
 
-    def _leads(self) -> bool:
-        topics = self._metadata.view.topics.values()
-        return any(self._me in topic.leaders for topic in topics)
+    def _could_hand_over(self) -> bool:
+        """Whether anything that is led here could be led elsewhere."""
+        view = self._metadata.view
+        others = {n.node for n in view.nodes.values() if n.state is NodeState.ALIVE} - {self._me}
+        return any(
+            leader == self._me and not others.isdisjoint(topic.isrs[p])
+            for topic in view.topics.values()
+            for p, leader in enumerate(topic.leaders)
+        )

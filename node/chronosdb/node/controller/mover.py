@@ -141,7 +141,7 @@ class Mover:
                 logger.info("node %s leaves the metadata to %s", self._me, heirs[0])
                 await self._metadata.transfer(heirs[0])
                 return
-            voter = next_voter(view, fitness)
+            voter = next_voter(view, fitness, self._options.voters)
             if voter is not None:
                 await self._metadata.change_voters(add=voter)
                 logger.info("node %s votes from now on", voter)

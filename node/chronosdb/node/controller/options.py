@@ -21,6 +21,9 @@ class ControllerOptions:
     #: How long a node must have been alive before leaderships go back to it.
     settled_ms: int = 5_000
 
+    #: How many nodes vote on the metadata at most; 0: as many as make the cluster safer.
+    voters: int = 0
+
     #: After so long an absence a node gets nothing more that was still on its way to it.
     gone_ms: int = 60_000
 

@@ -10,10 +10,10 @@ from chronosdb.raft import ClusterView, NodeState
 _FEW, _MANY = 3, 5
 
 
-def next_voter(view: ClusterView, fitness: Fitness) -> str | None:
-    """The node that should be given a vote now, or None."""
+def next_voter(view: ClusterView, fitness: Fitness, most: int = 0) -> str | None:
+    """The node that should be given a vote now, or None; `most`: voters there may be, 0: any number."""
     voters = set(view.voters)
-    if not voters or not _should_grow(view, fitness, voters):
+    if not voters or 0 < most <= len(voters) or not _should_grow(view, fitness, voters):
         return None
     used = Counter(view.nodes[node].rack for node in voters if node in view.nodes)
     candidates = sorted(fitness.willing - voters)

@@ -169,6 +169,11 @@ def page(topics: Sequence[Reading], others: Iterable[Metric]) -> bytes:
     return generate_latest(_Families(families))
 
 
+def figures_page(figures: Iterable[Figure]) -> bytes:
+    """The text of figures alone."""
+    return generate_latest(_Families(map(_family, figures)))
+
+
 def _of_topics(readings: Sequence[Reading]) -> Iterator[Metric]:
     for name, text, count in _COUNTERS:
         counter = CounterMetricFamily(f"chronosdb_{name}", text, labels=["topic"])
