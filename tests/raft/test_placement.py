@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronosdb.raft.placement import extended, place
+from chronosdb.raft.placement import evenly, extended, place
 
 _racks = st.dictionaries(
     st.sampled_from([f"n{n}" for n in range(9)]),
@@ -98,3 +98,35 @@ def test_the_rule_is_what_it_was() -> None:
     """Every replica of every version must place alike: these are golden."""
     racks = {"n1": "r1", "n2": "r1", "n3": "r2", "n4": ""}
     assert [place(7, p, racks, 3) for p in range(4)] == GOLDEN
+
+
+held = st.lists(st.sampled_from(["", "a", "b", "c", "gone"]), min_size=1, max_size=40)
+
+
+@given(st.integers(1, 1000), held, st.sets(st.sampled_from("abcd"), min_size=1))
+def test_single_copies_are_shared_evenly_and_stay_where_they_can(
+    topic_id: int, before: list[str], nodes: set[str]
+) -> None:
+    """Shares differ by one at most; nobody gives anything away that has not more than its share."""
+    after = evenly(topic_id, before, nodes)
+    assert after == evenly(topic_id, before, sorted(nodes))
+    counts = Counter(after)
+    shares = [counts[node] for node in nodes]
+    assert max(shares) - min(shares) <= 1
+    for node in nodes:
+        kept = sum(was == now == node for was, now in zip(before, after, strict=True))
+        assert kept == min(before.count(node), counts[node])
+
+
+def test_even_shares_stay_as_they_are() -> None:
+    """A second look changes nothing; a node that comes takes from all others, and nothing else moves."""
+    first = evenly(3, [""] * 12, list("abc"))
+    assert evenly(3, first, list("abc")) == first
+    grown = evenly(3, first, list("abcd"))
+    assert {now for was, now in zip(first, grown, strict=True) if was != now} == {"d"}
+    assert Counter(grown) == dict.fromkeys("abcd", 3)
+
+
+def test_the_rule_of_single_copies_is_what_it_was() -> None:
+    """Golden, for the same reason."""
+    assert "".join(evenly(7, [""] * 8, ["a", "b"])) == "abbbbaaa"

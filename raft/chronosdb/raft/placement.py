@@ -2,12 +2,13 @@
 
 Rendezvous hashing: each partition ranks all nodes by a hash of its own, and takes the first. A node
 that comes or goes changes only the partitions that it enters or leaves, and those by one replica.
+Where there is one copy only, shares are even.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 
 
@@ -45,6 +46,41 @@ def extended(
         chosen.append(node)
         used[racks[node]] += 1
     return tuple(chosen)
+
+
+def evenly(topic_id: int, held: Sequence[str], nodes: Collection[str]) -> tuple[str, ...]:
+    """One node for each partition of a topic without further copies, no node with two more than another.
+
+    `held` says who has each now, "" where nobody does: it keeps as much of it as its share allows.
+    Chance alone, which is good enough for where copies are, would give one of two nodes six
+    partitions of eight, and that node all the work of them.
+    """
+    assert nodes, "nobody to hold anything"
+    scores = {(p, node): _score(topic_id, p, node) for p in range(len(held)) for node in nodes}
+    room = _shares(topic_id, held, nodes)
+    chosen = [""] * len(held)
+    keepers = sorted(
+        (p for p, node in enumerate(held) if node in nodes), key=lambda p: scores[p, held[p]]
+    )
+    for p in reversed(keepers):
+        if room[held[p]]:
+            chosen[p] = held[p]
+            room[held[p]] -= 1
+    for p in range(len(held)):
+        if not chosen[p]:
+            chosen[p] = max((n for n in nodes if room[n]), key=lambda n: (scores[p, n], n))
+            room[chosen[p]] -= 1
+    return tuple(chosen)
+
+
+def _shares(topic_id: int, held: Sequence[str], nodes: Collection[str]) -> dict[str, int]:
+    """How many each may have; what is left over goes to those who have most, or whom chance picks."""
+    share, over = divmod(len(held), len(nodes))
+    have = Counter(held)
+    by_claim = sorted(
+        nodes, key=lambda n: (have[n], _score(topic_id, len(held), n), n), reverse=True
+    )
+    return {node: share + (number < over) for number, node in enumerate(by_claim)}
 
 
 def _score(topic_id: int, partition: int, node: str) -> bytes:

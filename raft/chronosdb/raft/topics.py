@@ -27,7 +27,7 @@ from chronosdb.raft.partitions import (
     target_problem,
     vacated,
 )
-from chronosdb.raft.placement import place
+from chronosdb.raft.placement import evenly, place
 from chronosdb.raft.result import Result, Status
 from chronosdb.raft.settings import TOPIC_SETTINGS, Settings, frozen, settings_problem
 from chronosdb.raft.view import NOBODY, TopicInfo
@@ -86,7 +86,7 @@ class Topics:
         topic_id = self.next_id
         self.next_id += 1
         self._partition_count += c.partitions
-        placed = tuple(place(topic_id, p, racks, copies) for p in range(c.partitions))
+        placed = _placed(topic_id, c.partitions, racks, copies)
         self._put(
             TopicInfo(
                 name=c.name,
@@ -231,6 +231,14 @@ def missing_topic(name: str) -> Result:
 def too_many(what: str, most: int) -> Result:
     """The answer when a bound is reached."""
     return Result(Status.LIMIT, f"at most {most:,} {what}; delete some first")
+
+
+def _placed(
+    topic_id: int, partitions: int, racks: Racks, copies: int
+) -> tuple[tuple[str, ...], ...]:
+    if copies == 1 and racks:
+        return tuple((node,) for node in evenly(topic_id, [""] * partitions, racks))
+    return tuple(place(topic_id, p, racks, copies) for p in range(partitions))
 
 
 def _partitions_problem(partitions: int) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from chronosdb.raft import ClusterView, Move, NodeState, PartitionChange, TopicInfo
-from chronosdb.raft.placement import extended, place
+from chronosdb.raft.placement import evenly, extended, place
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,11 @@ class _Place:
     view: ClusterView
     topic: TopicInfo
     partition: int
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Which partition."""
+        return self.topic.id, self.partition
 
     @property
     def replicas(self) -> tuple[str, ...]:
@@ -118,15 +123,27 @@ def rebalanced(view: ClusterView) -> list[Move]:
     """The moves to where all partitions would be, had they been made on the nodes there are now.
 
     By rendezvous hashing nothing moves that need not: a new node gets its share, and no two old ones
-    exchange anything.
+    exchange anything. What has one copy moves until shares are even.
     """
     racks = homes(view)
-    targets = [(one, one.best(racks)) for one in _places(view) if one.replicas]
+    even = _evened(view, racks)
+    targets = [(one, even.get(one.key) or one.best(racks)) for one in _places(view) if one.replicas]
     return [
         one.to(target)
         for one, target in targets
         if target != one.bound_for and len(target) >= min(one.copies, len(one.replicas))
     ]
+
+
+def _evened(view: ClusterView, racks: Collection[str]) -> dict[tuple[int, int], tuple[str, ...]]:
+    """Homes of the partitions of topics with one copy each."""
+    found: dict[tuple[int, int], tuple[str, ...]] = {}
+    for topic in view.topics.values():
+        places = [_Place(view, topic, p) for p in range(topic.partitions)]
+        if racks and all(one.copies == len(one.bound_for) == 1 for one in places):
+            new = evenly(topic.id, [one.bound_for[0] for one in places], racks)
+            found.update({one.key: (node,) for one, node in zip(places, new, strict=True)})
+    return found
 
 
 def first_homes(view: ClusterView, willing: Collection[str]) -> list[PartitionChange]:
