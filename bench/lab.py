@@ -33,6 +33,8 @@ CLIENTS: Final = 2
 
 #: No work takes this long; a client that hangs must not hang the run.
 WORK_S_MAX: Final = 120.0
+#: For noticing so, and for starting the process.
+GRACE_S: Final = 20.0
 
 
 class Lab:
@@ -94,8 +96,12 @@ class Lab:
         return self._clients.submit(_run, partial(work, *args, **kwargs))
 
     def run(self, work: Callable[P, Work[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of `work` in a client process."""
-        return self.start(work, *args, **kwargs).result()
+        """The result of `work` in a client process.
+
+        Raises:
+            TimeoutError: there is none yet, long after `WORK_S_MAX`: the work blocks.
+        """
+        return self.start(work, *args, **kwargs).result(WORK_S_MAX + GRACE_S)
 
 
 def _member(number: int, peer_port: int, founders: str) -> list[str]:

@@ -37,7 +37,9 @@ class Load:
     callers: int = 8
     #: Ids in random order instead of ascending: dearer for an index.
     scattered: bool = False
-    #: Of the topic, when it is made; None: as the node likes.
+    #: Of the topic, when it is made.
+    partitions: int = 1
+    #: Also of the topic; None: as the node likes.
     copies: int | None = None
     acks: str | None = None
 
@@ -52,6 +54,10 @@ class Load:
         last = self.first + self.count - 1
         window = range(last, max(self.first, last - self.batch * self.callers), -self.batch)
         return self._ids([self.first, *window])
+
+    def message_ids(self, count: int) -> list[str]:
+        """Ids of the first `count` events."""
+        return self._ids(range(self.first, self.first + min(count, self.count)))
 
     def batches(self) -> Iterator[list[Event]]:
         """The events, made as they are asked for, as an application would."""

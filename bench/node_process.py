@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import selectors
 import subprocess
 import sysconfig
@@ -83,11 +82,14 @@ class NodeProcess:
         assert self._process.stdout is not None, "stdout is a pipe"
         self._process.stdout.close()
 
+    @property
+    def pid(self) -> int:
+        """The process, if it runs."""
+        return self._process.pid
+
     def cpu_s(self) -> float:
         """Processor time it has used so far, all threads."""
-        stat = Path(f"/proc/{self._process.pid}/stat").read_text()
-        user, system = stat.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self._process.pid)
 
     def rss_bytes(self) -> int:
         """Memory that is resident now."""
@@ -106,6 +108,15 @@ class NodeProcess:
     def _last_words(self) -> str:
         lines = self._errors.read_text(errors="replace").splitlines()
         return " / ".join(lines[-3:]) or "it wrote nothing to standard error"
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process so far, all threads, to the microsecond.
+
+    On Linux each process has a clock of its processor time, whose number is made of the pid
+    (clock_getcpuclockid(3), which Python does not offer); /proc/PID/stat counts in steps of 10 ms.
+    """
+    return time.clock_gettime(~pid << 3 | 2)
 
 
 def _command(directory: Path) -> list[str]:

@@ -10,6 +10,8 @@ from itertools import count
 
 import anyio
 
+from bench.errors import BenchError
+from bench.lab import WORK_S_MAX
 from bench.load import HOUR_MS, Load, now_ms, payload
 from bench.stopwatch import Spent, Stopwatch
 from chronosdb.client import Client, Event, connect
@@ -18,13 +20,25 @@ from chronosdb.client import Client, Event, connect
 async def publish(address: str, load: Load) -> Spent:
     """Publish all of `load` to its topic, made if missing; measured from the first send to the last ack."""
     async with connect(address, timeout=60) as db:
-        await db.create_topic(load.topic, replication=load.copies, acks=load.acks)
+        await _make(db, load)
         batches = load.batches()
         watch = Stopwatch()
         async with anyio.create_task_group() as callers:
             for _ in range(load.callers):
                 callers.start_soon(_publish_batches, db, load.topic, batches)
         return watch.spent()
+
+
+async def make_topic(address: str, load: Load) -> Spent:
+    """Make the topic of a load; measured from the request until the node has made it."""
+    async with connect(address, timeout=WORK_S_MAX) as db:
+        watch = Stopwatch()
+        await _make(db, load)
+        return watch.spent()
+
+
+async def _make(db: Client, load: Load) -> None:
+    await db.create_topic(load.topic, load.partitions, replication=load.copies, acks=load.acks)
 
 
 async def _publish_batches(db: Client, topic: str, batches: Iterator[list[Event]]) -> None:
@@ -46,6 +60,15 @@ class Singles:
         self.asked_ns.append(asked_ns)
         self.sent_ns.append(sent_ns)
         self.acked_ns.append(acked_ns)
+
+    def check(self) -> None:
+        """Events were published.
+
+        Raises:
+            BenchError: the time was over before the client was ready.
+        """
+        if not self.acked_ns:
+            raise BenchError("the client was ready too late to publish anything: try again")
 
     def ack_ms(self) -> list[float]:
         """From each send to its ack."""
@@ -93,6 +116,7 @@ async def publish_singles(address: str, topic: str, callers: int, pace: Pace) ->
         async with anyio.create_task_group() as group:
             for _ in range(callers):
                 group.start_soon(_publish_singles, db, topic, turns, singles)
+    singles.check()
     return singles
 
 

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+#: What tables show of latencies.
+SPREAD: Final = ("p50 ms", "p99 ms", "p99.9 ms", "max ms")
+
+#: In percent; closer together where it is the tail that matters.
+CURVE: Final = (1, 5, 10, 25, 50, 75, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.99)
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -22,3 +29,10 @@ def spread(values_ms: Sequence[float]) -> dict[str, float]:
         "p99.9 ms": quantile(ordered, 0.999),
         "max ms": ordered[-1],
     }
+
+
+def curve(values_ms: Sequence[float]) -> dict[str, float]:
+    """The distribution of latencies, as figures that can be drawn; `spread` is among them."""
+    ordered = sorted(values_ms)
+    points = {f"p{percent:g} ms": quantile(ordered, percent / 100) for percent in CURVE}
+    return points | spread(ordered)

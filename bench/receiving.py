@@ -130,6 +130,23 @@ def _read(batch: DeliveryBatch) -> None:
         assert event.payload, "a payload is never empty here"
 
 
+async def replay(address: str, topic: str, order: str, count: int) -> Spent:
+    """Read every event of a topic; measured from the request to the last event.
+
+    Raises:
+        BenchError: there were not `count` events.
+    """
+    async with connect(address, timeout=60) as db:
+        watch = Stopwatch()
+        seen = 0
+        async for event in db.replay(topic, by=order):
+            assert event.payload, "a payload is never empty here"
+            seen += 1
+        if seen != count:
+            raise BenchError(f"a replay by {order} gave {seen} of {count} events")
+        return watch.spent()
+
+
 async def until_state(address: str, topic: str, message_ids: list[str], state: str) -> None:
     """Return when all of these events are stored, and in this state.
 

@@ -1,4 +1,4 @@
-"""How many events a second one client can store, by batch size."""
+"""How many events a second one client can store, by batch size and by requests in flight."""
 
 from __future__ import annotations
 
@@ -7,45 +7,47 @@ from functools import partial
 
 from bench.case import Case, Figures, Piece
 from bench.lab import Lab
-from bench.load import pending
+from bench.load import Load, pending
 from bench.publishing import publish
 
 
 def piece(
-    events: int = 200_000, callers: int = 8, batch: tuple[int, ...] = (1000, 100, 10, 1)
+    events: int = 100_000,
+    callers: tuple[int, ...] = (1, 8, 64),
+    batch: tuple[int, ...] = (1000, 100, 10, 1),
 ) -> Piece:
-    """Batches of each size; the first size also with ids in random order.
+    """Each batch size with each number of callers; the first of both also with ids in random order.
 
     Smaller batches get fewer events, so that each case takes about as long.
     """
     cases = [
-        Case(f"batches of {size:,}", partial(_measure, _events(events, size), size, callers))
+        Case(f"batches of {size:,}, {many} in flight", partial(_measure, _load(events, size, many)))
         for size in batch
+        for many in callers
     ]
-    scattered = Case(
-        f"batches of {batch[0]:,}, random ids",
-        partial(_measure, events, batch[0], callers, scattered=True),
-    )
-    title = f"publish: {callers} requests in flight, due in 1 to 2 h, fsync before ack"
-    return Piece("publish", title, [cases[0], scattered, *cases[1:]])
+    scattered = replace(_load(events, batch[0], callers[0]), scattered=True)
+    name = f"batches of {batch[0]:,}, {callers[0]} in flight, random ids"
+    title = "publish: one client, one partition, due in 1 to 2 h, fsync before ack"
+    columns = ("events/s", "requests/s", "client CPU µs/event", "node CPU µs/event")
+    return Piece("publish", title, [*cases, Case(name, partial(_measure, scattered))], 5, columns)
 
 
-def _events(events: int, batch: int) -> int:
+def _load(events: int, batch: int, callers: int) -> Load:
     """A caller's cost of a request is about that of a hundred events in one."""
-    return max(batch, events * batch // (batch + 100))
+    count = max(batch * callers, events * batch // (batch + 100))
+    return replace(pending("bench", count), batch=batch, callers=callers)
 
 
-def _measure(
-    events: int, batch: int, callers: int, lab: Lab, *, scattered: bool = False
-) -> Figures:
-    load = replace(pending("bench", events), batch=batch, callers=callers, scattered=scattered)
+def _measure(load: Load, lab: Lab) -> Figures:
     with lab.node() as node:
         idle_s = node.cpu_s()
         spent = lab.run(publish, node.address, load)
         busy_s = node.cpu_s() - idle_s
     return {
-        "events/s": events / spent.wall_s,
-        "requests/s": events / batch / spent.wall_s,
-        "client CPU µs/event": spent.cpu_s / events * 1e6,
-        "node CPU µs/event": busy_s / events * 1e6,
+        "events/s": load.count / spent.wall_s,
+        "requests/s": load.count / load.batch / spent.wall_s,
+        "client CPU µs/event": spent.cpu_s / load.count * 1e6,
+        "node CPU µs/event": busy_s / load.count * 1e6,
+        "events per batch": load.batch,
+        "callers": load.callers,
     }

@@ -17,7 +17,7 @@ from bench.quantiles import quantile
 NODES: Final = 3
 #: Single events a second, while their acks are timed: few, so that it is waiting that is measured.
 _SINGLES_PER_S: Final = 200
-_SINGLES_S: Final = 3.0
+_SINGLES_S: Final = 2.0
 
 
 def piece(events: int = 100_000, callers: int = 8, batch: int = 1000) -> Piece:
@@ -33,7 +33,7 @@ def piece(events: int = 100_000, callers: int = 8, batch: int = 1000) -> Piece:
         load = partial(sizes, copies, acks)
         cases.append(Case(f"{NODES} nodes, {name}", partial(_measure_cluster, load)))
     title = f"replication: batches of {batch:,}, {callers} in flight, synced before it counts"
-    return Piece("replication", title, cases)
+    return Piece("replication", title, cases, runs=3)
 
 
 def _load(events: int, callers: int, batch: int, copies: int | None, acks: str | None) -> Load:

@@ -13,13 +13,27 @@ from functools import cache
 import pytest
 from importlinter import cli
 
-from tests.tidy.repository import ROOT, SOURCES, pyproject, read, requirement_name
+from tests.tidy.repository import (
+    ROOT,
+    SOURCE_FOLDERS,
+    SOURCES,
+    pyproject,
+    python_files,
+    read,
+    requirement_name,
+)
 
 DOCUMENT = read("docs/dependencies.md")
 RUNTIME = [requirement_name(line) for line in pyproject()["project"]["dependencies"]]
 #: What users install for their own tests; also in the development group.
 TESTING = [
     requirement_name(line) for line in pyproject()["project"]["optional-dependencies"]["testing"]
+]
+#: Optional: for measuring, by bench/ alone.
+MEASURING = [
+    requirement_name(line)
+    for extra in ("bench", "peers")
+    for line in pyproject()["project"]["optional-dependencies"][extra]
 ]
 DEVELOPMENT = [requirement_name(line) for line in pyproject()["dependency-groups"]["dev"]]
 #: Distributions whose module has another name.
@@ -53,7 +67,7 @@ def imports() -> dict[str, set[str]]:
 
 def test_the_document_lists_exactly_what_is_declared() -> None:
     """Every dependency has a row, and every row is a dependency."""
-    assert sorted(rows()) == sorted(RUNTIME + DEVELOPMENT)
+    assert sorted(rows()) == sorted(RUNTIME + DEVELOPMENT + MEASURING)
 
 
 @pytest.mark.parametrize("library", [*RUNTIME, "pytest"])
@@ -64,6 +78,14 @@ def test_a_library_is_imported_where_the_document_allows(library: str) -> None:
     users = [path for path, names in imports().items() if module in names]
     assert users
     assert [path for path in users if not any(fnmatch(path, glob) for glob in allowed)] == []
+
+
+@pytest.mark.parametrize("library", MEASURING)
+def test_a_library_to_measure_with_is_imported_where_the_document_allows(library: str) -> None:
+    """By one file of bench, if at all, so that nobody else needs it."""
+    allowed = re.findall(r"`([^`]+)`", rows()[library][2])
+    users = [path for path in python_files(*SOURCE_FOLDERS, "bench") if library in imported(path)]
+    assert users == allowed
 
 
 def test_nothing_undeclared_is_imported() -> None:
