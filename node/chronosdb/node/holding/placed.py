@@ -94,6 +94,7 @@ class Placed:
             logger.info("copies of %d partitions are open", len(self._seats))
             task_status.started()
             await self._stopping.wait()
+            await self._at_rest()
             await self._copies.stop()
             nursery.cancel_scope.cancel()
 
@@ -167,8 +168,15 @@ class Placed:
         ):
             await self._settled.wait()
 
+    async def _at_rest(self) -> None:
+        """Wait until nothing is being opened or dropped: who stops the copies must have them all."""
+        while any(seat.busy for seat in self._seats.values()):
+            await self._settled.wait()
+
     def _look(self) -> None:
         """See what the metadata want now, begin to bring it about, and tell whose leaders changed."""
+        if self._stopping.is_set():
+            return
         view = self._metadata.view
         topics = {info.id: info for info in view.topics.values()}
         addresses = {name: node.address for name, node in view.nodes.items()}
@@ -214,7 +222,7 @@ class Placed:
             self._nursery.start_soon(self._settle, seat)
 
     async def _settle(self, seat: _Seat) -> None:
-        while seat.held != (seat.wanted is not None):
+        while seat.held != (seat.wanted is not None) and not self._stopping.is_set():
             if seat.held:
                 await self._copies.drop(seat.identity)
                 await self._env.threads.run(self._opener.remove, seat.identity)
@@ -223,7 +231,9 @@ class Placed:
                 async with self._opening:
                     await self._hold(seat)
         seat.busy = False
-        if seat.wanted is None:
+        if seat.held == (seat.wanted is None):
+            logger.debug("%s is left as it is: the node stops", seat.identity)
+        elif seat.wanted is None:
             del self._seats[seat.identity.topic_id, seat.identity.partition]
         else:  # it may have changed since it was held
             self._copies.assign(seat.identity, assignment_of(seat.wanted, seat.identity.partition))
@@ -232,7 +242,8 @@ class Placed:
 
     async def _hold(self, seat: _Seat) -> None:
         info = seat.wanted
-        assert info is not None
+        if info is None or self._stopping.is_set():
+            return  # it had to wait for its turn, and is not wanted any more
         assignment = assignment_of(info, seat.identity.partition)
         await self._copies.hold(
             seat.identity, assignment, self._opener.opening(seat.identity, info)
