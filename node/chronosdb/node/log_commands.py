@@ -28,8 +28,9 @@ from chronosdb.wal import (
     verify,
 )
 
-#: A data directory holds its logs this deep: partitions / <topic id>-<partition>.
-_DEPTH_MAX: Final = 2
+#: A data directory holds its logs this deep: worker-<n> / partitions / <topic id>-<partition>, the first if
+#: there are workers.
+_DEPTH_MAX: Final = 3
 
 _DIRECTORY: Final = click.Path(exists=True, file_okay=False)
 
