@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 import trio
-from trio.testing import MockClock
 
 from chronosdb.node.clock import Clock
 from chronosdb.node.environment import Environment
 from chronosdb.testing.chance import Random
 from chronosdb.testing.machine import Machine
+from tests.simulation.leaping_clock import LeapingClock
 from tests.simulation.network import Network
 from tests.simulation.threads import SteppedThreads
 from tests.simulation.trace import Trace
@@ -31,7 +31,7 @@ class Surroundings:
     """What all computers of a world share."""
 
     nursery: trio.Nursery
-    clock: MockClock
+    clock: LeapingClock
     trace: Trace
     network: Network
     #: A slow call of a disk takes up to so many seconds.
@@ -61,7 +61,7 @@ class Computer(Machine):
         self.lives = 0
         self._around = around
         self._process = Process()
-        self._workers = SteppedThreads(self._disk_delay_s)
+        self._workers = self._new_workers()
         self._chance = random
         self.disk.overheard = self._disk_called
 
@@ -73,7 +73,7 @@ class Computer(Machine):
     def environment(self) -> Environment:
         """See `Machine.environment`."""
         self._workers.close()
-        self._workers = SteppedThreads(self._disk_delay_s)
+        self._workers = self._new_workers()
         return replace(
             super().environment(),
             clock=Clock(self.clock),
@@ -115,6 +115,9 @@ class Computer(Machine):
         self._workers.kill()
         self.go_on()
         await super().end_process()
+
+    def _new_workers(self) -> SteppedThreads:
+        return SteppedThreads(self._disk_delay_s if self._around.disk_s else None)
 
     def _disk_called(self, call: str, details: tuple[object, ...]) -> None:
         self._around.trace.note(call, *details)

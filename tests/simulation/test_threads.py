@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import trio
 
@@ -85,3 +87,14 @@ async def test_what_the_work_raises_is_raised_where_it_is_waited_for() -> None:
         await threads.run(write_and_sync, disk)
     assert await threads.run(write_and_sync, disk) == "done"
     threads.close()
+
+
+@in_virtual_time
+async def test_work_at_a_disk_that_takes_no_time_is_done_at_once_and_in_no_thread() -> None:
+    threads = SteppedThreads(None)
+    began_s = trio.current_time()
+    assert await threads.run(threading.get_ident) == threading.get_ident()
+    assert trio.current_time() == began_s
+    threads.kill()
+    with pytest.raises(PowerCut):
+        await threads.run(threading.get_ident)

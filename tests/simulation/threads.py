@@ -29,10 +29,11 @@ _END: Final = None
 class SteppedThreads:
     """The threads of one process, see `chronosdb.node.environment.Threads`.
 
-    `delay_s` is asked at each disk call how long it takes; 0: no stop.
+    `delay_s` is asked at each disk call how long it takes; 0: no stop. None: none ever takes any time, and
+    no threads are needed.
     """
 
-    def __init__(self, delay_s: Callable[[str], float]) -> None:
+    def __init__(self, delay_s: Callable[[str], float] | None) -> None:
         self._delay_s = delay_s
         self._killed = False
         #: The worker that runs now; None: the event loop does.
@@ -45,6 +46,8 @@ class SteppedThreads:
         """Not abandoned on cancellation: only the end of the process ends the work."""
         await trio.lowlevel.checkpoint()
         self._need_process()
+        if self._delay_s is None:
+            return function(*args)
         worker = self._idle.pop() if self._idle else _Worker()
         with trio.CancelScope(shield=True) as scope:
             self._busy[worker] = scope
@@ -61,7 +64,9 @@ class SteppedThreads:
     def on_disk_call(self, call: str) -> None:
         """Called by the disk, before it does anything: the worker that runs, if any, may stop here."""
         worker = self._current
-        if worker is not None and (delay_s := self._delay_s(call)):
+        if worker is None or self._delay_s is None:
+            return
+        if delay_s := self._delay_s(call):
             worker.stop(delay_s)
 
     def kill(self) -> None:
