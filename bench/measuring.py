@@ -45,7 +45,7 @@ def measure(
             tables.append(table)
             if json_path is not None:
                 write_record(json_path, Record(tables))
-            if section is not None:
+            if section is not None and any(result.runs for result in table.results):
                 keep(section, [table])
     return 1 if any(table.failed() for table in tables) else 0
 

@@ -63,7 +63,12 @@ def draw(record: Record, section: str, directory: Path) -> list[Path]:
     """
     check_can_draw()
     directory.mkdir(parents=True, exist_ok=True)
-    return [_write(directory / f"{section}-{plot.name}.svg", plot) for plot in plots(record)]
+    return [
+        _write(directory / f"{section}-{plot.name}.svg", plot)
+        for plot in plots(record)
+        # On a logarithmic axis there is nothing else to see.
+        if any(point.y > 0 for line in plot.lines.values() for point in line)
+    ]
 
 
 def plots(record: Record) -> Iterator[Plot]:

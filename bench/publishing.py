@@ -25,7 +25,7 @@ async def publish(address: str, load: Load) -> Spent:
         watch = Stopwatch()
         async with anyio.create_task_group() as callers:
             for _ in range(load.callers):
-                callers.start_soon(_publish_batches, db, load.topic, batches)
+                callers.start_soon(_publish_batches, db, load, batches)
         return watch.spent()
 
 
@@ -41,9 +41,14 @@ async def _make(db: Client, load: Load) -> None:
     await db.create_topic(load.topic, load.partitions, replication=load.copies, acks=load.acks)
 
 
-async def _publish_batches(db: Client, topic: str, batches: Iterator[list[Event]]) -> None:
+async def _publish_batches(db: Client, load: Load, batches: Iterator[list[Event]]) -> None:
     for events in batches:
-        await db.publish_many(topic, events)
+        if load.batch > 1:
+            await db.publish_many(load.topic, events)
+        else:
+            # Who has single events does not make lists of them.
+            (one,) = events
+            await db.publish(load.topic, one.payload, message_id=one.message_id, at=one.schedule_ts)
 
 
 @dataclass(frozen=True, slots=True)

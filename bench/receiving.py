@@ -43,7 +43,7 @@ class Receipts:
     def late_ms(self) -> list[float]:
         """From each due time to the receipt, on the clock of this machine."""
         return [
-            received_ns / 1e6 - due_ms
+            (received_ns - due_ms * 1_000_000) / 1e6
             for received_ns, due_ms in zip(self.received_ns, self.due_ms, strict=True)
         ]
 

@@ -17,7 +17,7 @@ from bench.publishing import make_topic, publish
 IDLE_S: Final = 1.0
 
 
-def piece(events: int = 50_000, count: tuple[int, ...] = (1, 10, 100, 1000)) -> Piece:
+def piece(events: int = 20_000, count: tuple[int, ...] = (1, 10, 100, 1000)) -> Piece:
     """A case for each number of partitions; events go where the hash of their id says."""
     title = (
         f"partitions: one topic; {events:,} events in batches of 1,000 spread over all partitions,"

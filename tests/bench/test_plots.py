@@ -62,3 +62,11 @@ def test_every_plot_becomes_a_file_that_depends_on_the_figures_only(tmp_path: Pa
     (second,) = draw(record, "peers", tmp_path / "b")
     assert first.name == "peers-publish.svg"
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_plot_of_nothing_is_not_drawn(tmp_path: Path) -> None:
+    """Every case failed, or nothing is above zero: the night's run goes on."""
+    pytest.importorskip("matplotlib")
+    failed = Table("lateness 1", "t", [], None, Machine(2, "3", "L"), "", [Result("us")])
+    zero = table("publish 1", ("us", {"events/s": 0.0}))
+    assert draw(Record([failed, zero]), "peers", tmp_path) == []
