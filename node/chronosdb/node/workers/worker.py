@@ -14,6 +14,7 @@ import sys
 
 import msgspec
 
+from chronosdb.node import garbage
 from chronosdb.node.configuration.config import Config, node_command
 from chronosdb.node.main import live
 from chronosdb.node.node import Node, Started
@@ -24,6 +25,7 @@ class _Announcement:
     def started(self, value: Started | None = None) -> None:
         """See `trio.TaskStatus.started`."""
         assert value is not None
+        garbage.keep_what_there_is()
         line = msgspec.json.encode(Serving(value.address, value.http))
         sys.stdout.buffer.write(line + b"\n")
         sys.stdout.buffer.flush()
