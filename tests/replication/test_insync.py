@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from chronosdb.node.partition.proposals import Placement
 from chronosdb.node.replication import quorum
+from chronosdb.node.replication.insync import InSync
 from chronosdb.node.replication.options import ReplicationOptions
 from tests.replication.cluster import FIRST, World, publish, world
 
@@ -220,3 +221,27 @@ async def test_what_is_copied_anew_does_not_take_more_than_its_share(
         began = trio.current_time()
         await w.settled()
         assert 9 < trio.current_time() - began < 30
+
+
+async def test_a_partition_in_order_is_left_alone(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node has many, and most are so most of the time; the next record makes it look again."""
+    looks: list[float] = []
+    wanted = InSync._wanted
+
+    def look(self: InSync) -> tuple[str, ...]:
+        looks.append(trio.current_time())
+        return wanted(self)
+
+    monkeypatch.setattr(InSync, "_wanted", look)
+    async with world(autojump_clock, "a", "b", "c") as w:
+        leader = await w.leader()
+        await w.settled()
+        await trio.sleep(2)
+        looks.clear()
+        await trio.sleep(100)
+        assert looks == []
+        await publish(leader, "one")
+        await trio.sleep(2)
+        assert 1 <= len(looks) <= 4

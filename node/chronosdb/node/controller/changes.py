@@ -18,19 +18,22 @@ logger = logging.getLogger(__name__)
 
 #: A leader that cannot commit is none for much longer, and the next one decides anew.
 _TIMEOUT_S: Final = 2.0
+#: Of a batch nothing is done if one change is late: then the others go once more, without it.
+_ATTEMPTS: Final = 2
 
 T = TypeVar("T")
 
 
 async def alter(metadata: Metadata, changes: Sequence[PartitionChange]) -> None:
     """Submit changes of partitions. What does not fit any more is left for the next look at the view."""
-    topics = metadata.view.topics
-    fresh = [
-        one
-        for one in changes
-        if one.topic in topics and topics[one.topic].versions[one.partition] == one.version
-    ]
-    await submit_all(metadata, in_batches(AlterPartitions, fresh))
+    for _ in range(_ATTEMPTS):
+        topics = metadata.view.topics
+        fresh = [
+            one
+            for one in changes
+            if one.topic in topics and topics[one.topic].versions[one.partition] == one.version
+        ]
+        await submit_all(metadata, in_batches(AlterPartitions, fresh))
 
 
 async def plan(metadata: Metadata, moves: Sequence[Move]) -> None:

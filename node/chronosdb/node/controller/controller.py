@@ -7,7 +7,7 @@ acts, and grants leases, only where the metadata is led and a majority of voters
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final, Protocol
@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import trio
 
 from chronosdb.node.clock import Signal
+from chronosdb.node.controller.arrivals import awaited, can_wait
 from chronosdb.node.controller.changes import submit_all
 from chronosdb.node.controller.electing import Elections
 from chronosdb.node.controller.fitness import Fitness, judge
@@ -96,6 +97,8 @@ class Controller:
         self._far_off: dict[str, int] = {}
         #: Under which epoch a leader was refused by its followers.
         self._refused: dict[Key, int] = {}
+        #: Whether a node can be spoken to, heard or not.
+        self.reaches: Callable[[str], bool] = lambda _node: False
         self._wake = Signal()
         self._leads = False
         #: When the loop was last seen to run.
@@ -230,7 +233,8 @@ class Controller:
         if sight == self._seen:
             return
         seats = open_seats(view, fitness, self._refused)
-        due = self._due(seats, now_s)
+        coming = awaited(view, fitness, self._liveness, self.reaches, now_s)
+        due = self._due([seat for seat in seats if not can_wait(seat, coming)], now_s)
         if due:
             await self.elections.hold(due, fitness)
         self._seen = None if seats else sight
@@ -239,7 +243,12 @@ class Controller:
         """Those whose turn it is, and note that it was: whoever has waited longest comes first."""
         open_, before_s = {seat.key for seat in seats}, self._held_s
         held_s = {k: s for k, s in before_s.items() if now_s - s < _RETRY_S or k in open_}
-        ready = [s for s in seats if now_s - held_s.get(s.key, -inf) >= _RETRY_S]
+        ready = [
+            seat
+            for seat in seats
+            if now_s - held_s.get(seat.key, -inf) >= _RETRY_S
+            and not self.elections.is_under_way(seat)
+        ]
         due = sorted(ready, key=lambda seat: held_s.get(seat.key, -inf))[:_ELECTIONS_MAX]
         self._held_s = held_s | dict.fromkeys((seat.key for seat in due), now_s)
         return due

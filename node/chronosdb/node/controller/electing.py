@@ -25,12 +25,28 @@ class Elections:
         self.fencing = Fencing(me, calls)
         #: Partitions that nobody could be elected for.
         self._vacant: frozenset[Key] = frozenset()
+        #: Those an election is held for just now. What it does looks like a reason for another one:
+        #: the leader that it fences says that it was refused.
+        self._under_way: set[Key] = set()
+
+    def is_under_way(self, seat: Seat) -> bool:
+        """Whether somebody fills this seat already."""
+        return seat.key in self._under_way
 
     async def hold(self, seats: Sequence[Seat], fitness: Fitness) -> None:
-        """Fill these seats as far as possible.
+        """Fill these seats as far as possible, but for those that are being filled already."""
+        free = [seat for seat in seats if not self.is_under_way(seat)]
+        keys = {seat.key for seat in free}
+        self._under_way |= keys
+        try:
+            await self._hold(free, fitness)
+        finally:
+            self._under_way -= keys
 
-        Those who may lead are asked first. Others are waited for only where they are needed: most
-        often they are dead.
+    async def _hold(self, seats: Sequence[Seat], fitness: Fitness) -> None:
+        """Those who may lead are asked first.
+
+        Others are waited for only where they are needed: most often they are dead.
         """
         standings = await self.fencing.standings(seats, fitness.able)
         outcomes = {seat: filled(seat, standings[seat.key], fitness) for seat in seats}

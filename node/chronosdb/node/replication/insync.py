@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 import trio
@@ -56,6 +57,8 @@ class InSync:
         #: Whether an earlier attempt at the same proposal may still be on its way.
         self._unsure = False
         self._changed = Signal()
+        #: Nothing is to be looked at until something happens: most partitions are so most of the time.
+        self._rests = False
         #: Whether a replica is known to follow just now.
         self.streams: Callable[[str], bool] = lambda _node: False
         #: Told when `isrs` has changed by what was proposed.
@@ -101,6 +104,9 @@ class InSync:
     def grew(self, node: str, now_s: float) -> None:
         """There is more in the log than this replica has."""
         self._behind_s.setdefault(node, now_s)
+        if self._rests:
+            self._rests = False
+            self._changed.set()
 
     def was_level(self, node: str, at_s: float | None) -> None:
         """A replica had all that there was at this time; None: it is level now."""
@@ -117,11 +123,18 @@ class InSync:
     async def run(self) -> None:
         """Propose what should change, until cancelled."""
         while True:
-            with trio.move_on_after(_REVIEW_S):
+            self._rests = self._is_in_order()
+            with trio.move_on_after(inf if self._rests else _REVIEW_S):
                 await self._changed.wait()
             wanted = self._proposed or self._wanted()
             if wanted != self.assignment.isr:
                 await self._try(wanted)
+
+    def _is_in_order(self) -> bool:
+        """Whether time alone changes nothing: all are in, all are level, and nobody is to go."""
+        one = self.assignment
+        is_full = set(one.isr) == set(one.replicas) and not one.leaving
+        return is_full and not self._behind_s and self._proposed is None
 
     def _wanted(self) -> tuple[str, ...]:
         """What the ISR should be."""
