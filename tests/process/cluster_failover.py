@@ -25,6 +25,8 @@ from rich.progress import track
 
 from chronosdb.client import ChronosError, Client, PublishResult, connect
 from tests.process.cluster_nodes import Cluster
+from tests.process.cluster_phases import Phases, middle
+from tests.process.harness import now_ms
 
 TOPIC: Final = "orders"
 OPTIONS: Final = ("--http", "off", "--log-level", "info")
@@ -34,6 +36,8 @@ _REQUEST_S: Final = 20.0
 #: Between two kills: the node that died is in sync again.
 _CALM_S: Final = (1.0, 3.0)
 _LEADERLESS_PAUSE_S: Final = 0.1
+#: Outages that are shown in parts.
+_SLOWEST: Final = 3
 
 
 @dataclass(slots=True)
@@ -43,6 +47,8 @@ class Failover:
     cluster: Cluster
     chance: Random
     outages_s: list[float] = field(default_factory=list)
+    #: What each of them consisted of.
+    phases: list[Phases] = field(default_factory=list)
     acked: list[PublishResult] = field(default_factory=list)
     _begun_s: float = 0.0
     _answered: trio.Event = field(default_factory=trio.Event)
@@ -69,7 +75,7 @@ class Failover:
 
     async def _kill_the_leader(self) -> None:
         leader = await self._leader()
-        killed_s = trio.current_time()
+        killed_s, killed_ms = trio.current_time(), now_ms()
         await self.cluster.kill(leader)
         with trio.fail_after(60):
             while True:
@@ -78,6 +84,9 @@ class Failover:
                 if begun_s > killed_s:
                     break
         self.outages_s.append(trio.current_time() - killed_s)
+        logs = [node.process.log for node in self.cluster.nodes.values()]
+        times_s = killed_ms / 1000, now_ms() / 1000
+        self.phases.append(Phases.of(logs, leader, f"{TOPIC}/0", *times_s))
         await self.cluster.start(leader)
 
     async def _leader(self) -> str:
@@ -119,6 +128,10 @@ def main(kills: int, seed: int) -> None:
         f" from a kill to the next acked publish: median {statistics.median(outages_s):.2f} s,"
         f" p99 {p99_s:.2f} s, at most {outages_s[-1]:.2f} s"
     )
+    click.echo(f"median of each part: {middle(run.phases)}")
+    pairs = sorted(zip(run.outages_s, run.phases, strict=True), key=lambda pair: -pair[0])
+    for outage_s, phases in pairs[:_SLOWEST]:
+        click.echo(f"of the slowest, {outage_s:.2f} s: {phases}")
     sys.exit(p99_s > P99_S)
 
 
