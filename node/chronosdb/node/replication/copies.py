@@ -16,9 +16,10 @@ from chronosdb.node.partition.partition import Partition, PartitionId
 from chronosdb.node.peers.calls import Calls, Method
 from chronosdb.node.peers.peers import Peers
 from chronosdb.node.replication.assignment import Assignment, LeaseView, Propose
-from chronosdb.node.replication.copy import Copy, CopyOwner
+from chronosdb.node.replication.copy import Copy
 from chronosdb.node.replication.fences import Fences
 from chronosdb.node.replication.leader import TermHooks, TermOwner
+from chronosdb.node.replication.mending import Mended, Mender, answer_record
 from chronosdb.node.replication.messages import (
     Append,
     AppendAnswer,
@@ -32,11 +33,14 @@ from chronosdb.node.replication.messages import (
     Fence,
     Fenced,
     Handover,
+    RecordAnswer,
+    RecordItem,
     Status,
     decode,
     encode,
 )
 from chronosdb.node.replication.options import ReplicationOptions
+from chronosdb.node.replication.owner import CopyOwner
 from chronosdb.node.replication.sender import Sender
 from chronosdb.wal import DiskFull
 
@@ -47,13 +51,15 @@ A = TypeVar("A")
 
 #: Partitions of one call that are worked at at a time.
 _AT_ONCE: Final = 16
+#: So often it is looked whether damage was met.
+_MEND_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class CopyStatus:
     """One copy, now."""
 
-    #: "leader", "follower", or "opening" while it becomes one or the other.
+    #: "leader", "follower", or "opening" while it becomes one or the other; "damaged" until it is mended.
     role: str
     #: The newest that it knows of.
     epoch: int
@@ -115,6 +121,7 @@ class Copies:
             self._options.lag_max_ms / 1000,
             self._fences,
             self._promising,
+            Mender(me, calls, env.threads),
         )
         lease.watch(self._lease_changed)
         peers.watch(self._peer_is_up, lambda _peer: None)
@@ -122,16 +129,17 @@ class Copies:
         calls.serve("append", _method(Append, self._answer_append))
         calls.serve("fence", _method(Fence, self.fence))
         calls.serve("handover", _method(Handover, self.handover))
+        calls.serve("record", _method(RecordItem, self._record))
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep what is held, until `stop`.
 
         Raises:
             LogFailed: the disk failed.
-            CommittedLost: a copy has what its leader lacks.
         """
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            nursery.start_soon(self._mend_noticed)
             task_status.started()
             await self._stopping.wait()
             nursery.cancel_scope.cancel()
@@ -148,16 +156,14 @@ class Copies:
     async def hold(
         self, identity: PartitionId, assignment: Assignment, opened: OpenPartition
     ) -> None:
-        """Hold a copy from now on; returns when it is open.
-
-        Raises:
-            LogDamaged: bytes that were durable are wrong; nothing was changed.
-        """
+        """Hold a copy from now on; returns when it is open, or found to be damaged."""
         key = _key(identity)
         assert key not in self._copies, identity
         assert self._nursery is not None
         copy = Copy(self._owner, opened, assignment)
         await copy.open()
+        # A file that is being opened is opened to the end, also if the node gives up its start meanwhile.
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._copies[key] = copy
         self._nursery.start_soon(copy.run)
 
@@ -191,6 +197,7 @@ class Copies:
             return None
         term, log = copy.leadership, copy.log
         role = "leader" if copy.partition else "opening" if term or log is None else "follower"
+        role = "damaged" if copy.is_damaged else role
         end_lsn = 0 if log is None else log.end_lsn
         lag = {} if term is None else term.lag()
         return CopyStatus(role, copy.floor, copy.high_watermark, end_lsn, lag)
@@ -227,6 +234,30 @@ class Copies:
         if term is None or term.epoch != handover.epoch:
             return False
         return await term.hand_over(handover.to)
+
+    @property
+    def mended(self) -> Mended:
+        """What became of damage on this node since it was started."""
+        return self._owner.mender.mended
+
+    async def _record(self, item: RecordItem) -> RecordAnswer:
+        copy = self._copies.get((item.topic_id, item.partition))
+        if copy is None or copy.opened is None:
+            return RecordAnswer(0, 0, [], 0, True, b"")
+        committed_lsn, piece_bytes = copy.high_watermark, self._options.piece_bytes
+        run = self._env.threads.run
+        return await run(answer_record, copy.opened, item, committed_lsn, piece_bytes)
+
+    async def _mend_noticed(self) -> None:
+        """See to what was met while reading, by whomever, until cancelled."""
+        while True:
+            await trio.sleep(_MEND_S)
+            for copy in list(self._copies.values()):
+                opened = copy.opened
+                if opened is not None and opened.log.damage is not None:
+                    await copy.mend_record(opened, opened.log.damage.lsn)
+                    # In vain or not: whoever meets it again will make it known.
+                    opened.log.forget_damage()
 
     async def _begin(self, item: BeginItem) -> BeginAnswer:
         copy = self._copies.get((item.topic_id, item.partition))
