@@ -14,6 +14,7 @@ from chronosdb.node.partition import records
 from chronosdb.node.partition.due import Due
 from chronosdb.node.partition.records import RetryRow, SettleReason
 from chronosdb.node.partition.state import Checkpoint, PartitionState
+from chronosdb.node.partition.timer_memory import TimerMemory
 from chronosdb.sched import Retry
 from chronosdb.testing.memory_disk import MemoryDisk
 from chronosdb.wal import Draft, Log, LogOptions, MemoryKV
@@ -45,8 +46,9 @@ class Group:
 class PartitionStateAgainstDictionaries(RuleBasedStateMachine):
     """Records come one by one; checkpoints begin and end between them; views and process are lost."""
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(timer_bytes=st.sampled_from([64, 256, 1 << 20]))
+    def start(self, timer_bytes: int) -> None:
+        self.memory = TimerMemory(timer_bytes)
         self.now_ms = START_MS
         self.log = Log.open(MemoryDisk(), "/log", LogOptions(), log_id=LOG_ID)
         self.store = MemoryKV()
@@ -73,7 +75,7 @@ class PartitionStateAgainstDictionaries(RuleBasedStateMachine):
             self.begin_group(name, 0)
 
     def opened(self) -> PartitionState:
-        state = PartitionState(self.log, LOG_ID, self.store, self.now_ms)
+        state = PartitionState(self.log, LOG_ID, self.store, self.now_ms, self.memory)
         state.recover()
         return state
 

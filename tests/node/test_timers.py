@@ -1,9 +1,10 @@
-"""The timers of a partition as rows, while a checkpoint of them is being written by another thread."""
+"""The timers of a partition as rows: while a checkpoint is being written, and when few fit into the wheel."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from chronosdb.node.partition.timer_memory import TimerMemory
 from chronosdb.node.partition.timers import Timers
 from chronosdb.wal import MemoryKV
 
@@ -18,7 +19,7 @@ def listed(timers: Timers) -> list[int]:
 def test_a_running_checkpoint_shows_every_timer_once() -> None:
     """At every row that has reached the store, and when it has ended: each timer once."""
     store = MemoryKV()
-    timers = Timers(store, NOW_MS)
+    timers = Timers(store, NOW_MS, TimerMemory())
     first = 0
     for lsn in (100, 200):
         timers.publish(NOW_MS + np.arange(5, dtype=np.int64), first)
@@ -34,10 +35,54 @@ def test_a_running_checkpoint_shows_every_timer_once() -> None:
 def test_a_checkpoint_without_news_hides_nothing() -> None:
     """Saved a second time at one place of the log, the rows of the first time still count."""
     store = MemoryKV()
-    timers = Timers(store, NOW_MS)
+    timers = Timers(store, NOW_MS, TimerMemory())
     timers.publish(NOW_MS + np.arange(5, dtype=np.int64), 0)
     timers.place()
     for _ in range(2):
         store.write(timers.begin_checkpoint(100))
         assert listed(timers) == list(range(5))
         timers.end_checkpoint()
+
+
+def some_at_hand() -> tuple[MemoryKV, Timers]:
+    """A thousand timers, one a second, of which a wheel may hold 64; saved."""
+    store = MemoryKV()
+    timers = Timers(store, NOW_MS, TimerMemory(64 * 16))
+    timers.publish(NOW_MS + 1000 * np.arange(1, 1001, dtype=np.int64), 0)
+    timers.place()
+    store.write(timers.begin_checkpoint(100))
+    timers.end_checkpoint()
+    return store, timers
+
+
+def fired(timers: Timers) -> list[int]:
+    """Offsets as they fire, each when it is due."""
+    offsets: list[int] = []
+    while (wakeup_ms := timers.next_wakeup_ms()) is not None:
+        due = timers.expire(wakeup_ms, 10)
+        timers.fire(due.offsets)
+        offsets += due.offsets.tolist()
+        assert len(timers.wheel) <= 64
+    return offsets
+
+
+def test_the_wheel_holds_no_more_than_its_share() -> None:
+    """What does not fit is loaded when its time comes, and nothing is left out."""
+    _, timers = some_at_hand()
+    assert 0 < len(timers.wheel) <= 64
+    assert fired(timers) == list(range(1000))
+
+
+def test_a_restart_takes_up_what_is_due_next() -> None:
+    """However many are pending, only as many are read as the wheel has room for."""
+    store, _ = some_at_hand()
+    timers = Timers(store, NOW_MS, TimerMemory(64 * 16))
+    timers.load()
+    assert 0 < len(timers.wheel) <= 64
+    assert fired(timers) == list(range(1000))
+
+
+def test_only_minutes_that_are_wholly_at_hand_are_counted() -> None:
+    """Sixty timers a minute; the wheel was cut to 32, and knows no whole minute."""
+    _, timers = some_at_hand()
+    assert timers.count_due([NOW_MS, NOW_MS + 20_000, NOW_MS + 60_000]) == [19]

@@ -67,6 +67,16 @@ class WheelAgainstSortedList(RuleBasedStateMachine):
         insert(self.wheel, timers)
         self.model = sorted(self.model + timers)
 
+    @precondition(lambda self: self.model)
+    @rule(share=st.floats(0, 0.99))
+    def cut(self, share: float) -> None:
+        keep = int(len(self.model) * share)
+        edge_ms = self.wheel.cut(keep)
+        kept = [timer for timer in self.model if timer[0] < edge_ms]
+        assert len(self.wheel) == len(kept), "neither more nor less than what is due before"
+        assert kept, "never all"
+        self.model = kept
+
     @rule(distance=distances, limit=st.integers(1, 50))
     def advance_and_expire(self, distance: int, limit: int) -> None:
         self.now_ms = min(self.now_ms + distance, LAST_MS)
@@ -229,6 +239,25 @@ def test_no_slot_is_ever_opened_with_more_than_a_tail_of_timers(
     while len(wheel):
         expire(wheel, wheel.next_wakeup_ms() or 0)
     assert max(moved) <= 120
+
+
+def test_a_wheel_is_cut_to_as_many_as_are_wanted() -> None:
+    """Half of a million timers go, the later half; those of one millisecond stay together."""
+    wheel = Wheel(1_700_000_000_000)
+    keys = np.arange(1_000_000, dtype=np.int64)
+    wheel.insert(wheel._time_ms + 1 + keys * 7, keys)
+    wheel.cut(500_000)
+    assert abs(len(wheel) - 500_000) < 20_000
+    kept = len(wheel)
+    assert [key for _, key in expire(wheel, LAST_MS)] == list(range(kept))
+
+
+def test_a_cut_does_not_divide_a_millisecond() -> None:
+    """Of what is due at one instant, all stay."""
+    wheel = Wheel(1_700_000_000_000)
+    insert(wheel, [(1_700_000_001_000 + i // 10, i) for i in range(100)])
+    assert wheel.cut(3) == 1_700_000_001_001
+    assert len(wheel) == 10
 
 
 def test_an_inserted_batch_is_copied() -> None:

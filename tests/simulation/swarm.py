@@ -7,7 +7,8 @@ what only shows where, say, segments are tiny and nothing ever crashes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Final
 
 from chronosdb.testing.chance import Random
@@ -38,6 +39,8 @@ CLUSTER_FAULTS: Final[Mapping[str, float]] = {
     "nodes partitioned": 10,
     "link between nodes slow": 12,
 }
+#: A run with less trouble than this is a brief one, for many of them: see `_brief`.
+BRIEF_S: Final = 30.0
 #: Faults that may cost acked events where the fsync comes after the ack: not for those nodes.
 LOSING: Final = frozenset({"power cut", "crash in a call", "disk error"})
 
@@ -73,8 +76,13 @@ class Swarm:
     dropped: float
     #: The share of events that expire.
     expiring: float
+    #: The share of publishes that wait for the disk of the leader only.
+    hasty: float
     #: Kinds of faults, and the seconds between two of each.
     faults: Mapping[str, float]
+    #: No fault lasts longer, in seconds, and no clock is set further, in either direction.
+    fault_max_s: float
+    step_max_ms: float
     #: Each disk call in a worker thread takes up to so many seconds.
     disk_s: float
     short_reads: float
@@ -82,8 +90,34 @@ class Swarm:
     latency_s: float
 
 
-def swarm(seed: int, nodes: int) -> Swarm:
+def swarm(seed: int, nodes: int, trouble_s: float) -> Swarm:
     """The run of this seed, with so many nodes."""
+    long = _long(seed, nodes)
+    return long if trouble_s >= BRIEF_S else _brief(long)
+
+
+def _brief(long: Swarm) -> Swarm:
+    """As much happens in a third of the time, and what must be waited for in the end is soon over."""
+    longest_ms = {
+        "idle_timeout_ms": 4_000,
+        "ack_timeout_ms": 2_000,
+        "backoff_max_ms": 1_000,
+        "shutdown_timeout_ms": 2_000,
+    }
+    shorter = {name: min(ms, long.settings[name]) for name, ms in longest_ms.items()}
+    return replace(
+        long,
+        settings={**long.settings, **shorter, "handshake_timeout_ms": 3_000},
+        operated_s=long.operated_s / 3,
+        pause_s=long.pause_s / 2,
+        horizon_ms=min(long.horizon_ms, 5_000),
+        faults={kind: every / 3 for kind, every in long.faults.items()},
+        fault_max_s=3.0,
+        step_max_ms=5_000,
+    )
+
+
+def _long(seed: int, nodes: int) -> Swarm:
     r = Random(f"{seed} swarm")
     pause_s, batch_max = r.choice(((0.4, 1), (0.8, 5), (5, 40)))
     publishers = r.choice((1, 1, 2, 3))
@@ -93,14 +127,17 @@ def swarm(seed: int, nodes: int) -> Swarm:
         payload_max = 20  # a batch must fit
     # What came later draws from a generator of its own: a seed stays what it was but for this.
     more = Random(f"{seed} more")
+    # A handful of timers at hand, some seconds' worth, or all of them.
+    settings["memory_budget_bytes"] = Random(f"{seed} wheel").choice((64, 512, 4096, 64 << 20))
     if more.random() < 0.15 and nodes == 1:
         settings |= {"fsync": "periodic", "fsync_interval_ms": more.choice((5, 200, 2_000))}
-    topic, operated_s = _topic(more), 0.0
+    topic, operated_s, hasty = _topic(more), 0.0, 0.0
     if nodes > 1:
         together = Random(f"{seed} cluster")
         settings |= _cluster_settings(together)
         topic |= _replication(together, nodes)
         operated_s = together.choice((0.0, 0.0, 2.0, 6.0))
+        hasty = Random(f"{seed} haste").choice((0.0, 0.0, 0.3))
     return Swarm(
         nodes=nodes,
         copies=topic.get("min_insync", 1) // 2 + 1,
@@ -120,7 +157,10 @@ def swarm(seed: int, nodes: int) -> Swarm:
         nacked=r.choice((0, 0, 0.05, 0.3)),
         dropped=r.choice((0, 0, 0.05, 0.2)),
         expiring=more.choice((0, 0, 0.1, 0.5)),
+        hasty=hasty,
         faults=_faults(r, nodes, may_lose=settings["fsync"] == "periodic"),
+        fault_max_s=inf,
+        step_max_ms=inf,
         disk_s=r.choice((0, 0.0002, 0.005, 0.08)),
         short_reads=r.choice((0, 0, 0.1, 0.7)),
         latency_s=r.choice((0.0001, 0.002, 0.05)),
@@ -174,7 +214,7 @@ def _cluster_settings(r: Random) -> dict[str, Any]:
 
 
 def _replication(r: Random, nodes: int) -> dict[str, Any]:
-    """Acks of the leader alone may be lost with it: not here."""
+    """Acks of the leader alone may be lost with it: some publishes ask for that, see `hasty`."""
     return {
         "replication": min(3, nodes),
         "min_insync": r.choice((1, 2, 2, 2)),

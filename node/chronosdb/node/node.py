@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Final
 
 import trio
 
@@ -37,6 +38,9 @@ from chronosdb.wire import messages as m
 from chronosdb.wire.limits import MAX_FRAME_BYTES, PROTOCOL_VERSION
 
 logger = logging.getLogger(__name__)
+
+#: This part of the reserve no log takes: the metadata must go on, too.
+_FLOOR_SHARE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,49 @@ class Level:
             if ring is not None:
                 ring.count_into(counts, edges_ms, first_ms)
 
+    def due_at(self, rank: int, start_ms: int) -> int:
+        """When the timer of this rank is due; those in a tail beside a ring are passed over.
+
+        Slot 0 of this ring begins at `start_ms`, and it holds more than `rank` timers.
+        """
+        for slot in sorted(self._tails.keys() | self._rings.keys()):
+            tail, ring = self._tails.get(slot, b""), self._rings.get(slot)
+            first_ms = start_ms + (slot << self.shift)
+            size = len(tail) // TIMER_BYTES + (len(ring) if ring else 0)
+            if rank >= size:
+                rank -= size
+            elif ring:
+                return ring.due_at(min(rank, len(ring) - 1), first_ms)
+            elif self.shift:
+                return int(np.partition(unpacked(tail)[0], rank)[rank])
+            else:
+                return first_ms
+        raise AssertionError("it holds no more timers than that")
+
+    def drop_from(self, due_ms: int, start_ms: int) -> int:
+        """Forget the timers due at `due_ms` or later; returns how many they were.
+
+        Slot 0 of this ring begins at `start_ms`.
+        """
+        before = len(self)
+        for slot in self._tails.keys() | self._rings.keys():
+            first_ms = start_ms + (slot << self.shift)
+            if first_ms + (1 << self.shift) <= due_ms:
+                continue
+            tail, ring = self.pop(slot)
+            if first_ms >= due_ms:
+                continue
+            times_ms, keys = unpacked(tail)
+            kept = times_ms < due_ms
+            if kept.any():
+                self.place(times_ms[kept], keys[kept])
+            if ring is not None:
+                ring.drop_from(due_ms, first_ms)
+            if ring:
+                self._rings[slot] = ring
+                self._occupied |= 1 << slot
+        return before - len(self)
+
     @property
     def nbytes(self) -> int:
         """Memory held by timers, spare room for growth included."""

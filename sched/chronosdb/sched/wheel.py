@@ -110,6 +110,24 @@ class Wheel:
             return ready_ms
         return slot[2] if ready_ms is None else min(slot[2], ready_ms)
 
+    def cut(self, keep: int) -> int:
+        """Forget the timers that are due last, until about `keep` are held; there must be more.
+
+        Those whose time has come stay, and those of the next millisecond that has any.
+
+        Returns:
+            What is held now is due before this time, and all that was is held still.
+        """
+        rank = max(0, keep - len(self._ready))
+        first_ms = self._due_at(0)
+        if first_ms is None:
+            return self._time_ms + 1
+        later_ms = self._due_at(rank)
+        edge_ms = first_ms + 1 if later_ms is None else max(first_ms + 1, later_ms)
+        for level in self._levels:
+            self._held -= level.drop_from(edge_ms, self._ring_start_ms(level))
+        return edge_ms
+
     def count_due(self, edges_ms: Sequence[int]) -> list[int]:
         """How many timers are due from each edge to before the next; one count fewer than edges.
 
@@ -191,6 +209,14 @@ class Wheel:
             tails.append(tail)
         for timers in tails:
             self._insert_many(*unpacked(timers))
+
+    def _due_at(self, rank: int) -> int | None:
+        """When the timer of this rank is due, about; None: so many are not in the levels."""
+        for level in self._levels:
+            if rank < len(level):
+                return level.due_at(rank, self._ring_start_ms(level))
+            rank -= len(level)
+        return None
 
     def _first_slot(self) -> tuple[Level, int, int] | None:
         """The occupied slot that is first in time: its level, number and first millisecond."""

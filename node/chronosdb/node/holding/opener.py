@@ -12,6 +12,7 @@ from chronosdb.node.partition.opening import OpenPartition
 from chronosdb.node.partition.partition import Partition, PartitionId, options_for, retention_for
 from chronosdb.node.partition.reader import RecordCache
 from chronosdb.node.partition.retirement import RetentionLimits
+from chronosdb.node.partition.timer_memory import TimerMemory
 from chronosdb.node.removal import remove_orphans, remove_partition
 from chronosdb.raft import ClusterView, TopicInfo
 from chronosdb.sched import RetryPolicy
@@ -28,6 +29,7 @@ class PartitionDefaults:
     retry: RetryPolicy
     retention: RetentionLimits
     cache_bytes: int
+    timer_bytes: int
     #: Copies of a topic that does not say how many; 0: as many as a cluster should have.
     replication: int = 0
 
@@ -42,12 +44,14 @@ class Opener:
         self._data_dir = data_dir
         self._views = views
         self._cache = RecordCache(defaults.cache_bytes)
+        self._timer_memory = TimerMemory(defaults.timer_bytes)
         self.defaults = defaults
         #: Told of deliveries that used up their attempts. Set before the first `open`.
         self.on_dead_letters: Callable[[Partition, Sequence[DeadLetter]], None]
 
     def opening(self, identity: PartitionId, info: TopicInfo) -> OpenPartition:
         """What it takes to open a partition, or a copy of one."""
+        self._timer_memory.join(identity.directory)
         return OpenPartition(
             env=self._env,
             identity=identity,
@@ -58,11 +62,13 @@ class Opener:
             options=options_for(self.defaults.commit, info.settings),
             on_dead_letters=self.on_dead_letters,
             retention=retention_for(self.defaults.retention, info.name, info.settings),
+            timer_memory=self._timer_memory,
         )
 
     def remove(self, identity: PartitionId) -> None:
         """Delete a partition that is not open. Blocks: call it in a thread."""
         remove_partition(self._env.disk, self._data_dir, self._views, identity)
+        self._timer_memory.leave(identity.directory)
 
     def remove_orphans(self, cluster: ClusterView, node_id: str | None = None) -> None:
         """Delete what a crash left of partitions that are nobody's, or are not `node_id`'s. Blocks."""

@@ -3,13 +3,12 @@
 It takes whatever has queued, decides it, adds the events that came due, appends all of it as one
 group, syncs once, applies it, and only then answers (group commit). While the disk works, sessions
 decode what comes next. Where the partition has replicas, they get the bytes while the disk syncs, and
-the group is applied when enough of them have it. The first failed write or sync ends the partition for
-good (I15).
+the group is applied when enough of them have it. The first failed write or sync ends all this (I15).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -20,13 +19,15 @@ from chronosdb.node import faults
 from chronosdb.node.clock import Signal
 from chronosdb.node.environment import Environment
 from chronosdb.node.partition import records
-from chronosdb.node.partition.acks import Acks, Deposed, Replication
+from chronosdb.node.partition.acks import Acks, Deposed, Replication, unless_damaged
 from chronosdb.node.partition.checkpointer import Checkpointer
 from chronosdb.node.partition.counters import Counters
 from chronosdb.node.partition.disk_watch import DiskWatch
 from chronosdb.node.partition.due import Due, joined
+from chronosdb.node.partition.joining import Published, join_small
 from chronosdb.node.partition.late_answers import LateAnswers
 from chronosdb.node.partition.limits import Limits
+from chronosdb.node.partition.loader import Loader
 from chronosdb.node.partition.proposal_queue import ProposalQueue
 from chronosdb.node.partition.reader import EventReader, Fired, Stored
 from chronosdb.node.partition.records import Kind
@@ -72,7 +73,8 @@ class _Group:
 
     proposals: Sequence[Proposal]
     drafts: Sequence[Draft]
-    published: Sequence[Stored]
+    #: Each with its offsets by id.
+    published: Sequence[Published]
     #: Taken out of the wheel for this group.
     expired: Due
     #: `expired` and what is published in this group and due already.
@@ -115,6 +117,7 @@ class Committer:
             has_space=log.has_space,
             timings=counters.checkpoint_s,
         )
+        self._loader = Loader(env, state.timers, self._checkpointer)
         self._queue = ProposalQueue(
             options.queue_bytes, options.group_bytes, one_by_one=options.fsync == "every_event"
         )
@@ -215,11 +218,12 @@ class Committer:
             LogFailed: the disk failed; nothing after that was answered with success.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._checkpointer.run)
+            nursery.start_soon(unless_damaged, self._replication, self._checkpointer.run)
+            nursery.start_soon(self._loader.run)
             if self._late is not None:
                 nursery.start_soon(self._late.run)
             with suppress(Deposed):
-                await self._commit_until_stopped()
+                await unless_damaged(self._replication, self._commit_until_stopped)
             self._refuse_all(self._refusal or Overloaded("the node is shutting down; try again"))
             nursery.cancel_scope.cancel()
         if self._refusal is not None:
@@ -239,6 +243,8 @@ class Committer:
             if not self._paused:
                 self._writing = True
                 await self._drop_segments()
+                # Before anything is taken: whoever waits must be answered if the log is damaged here.
+                self._slide_window(self._env.clock.now_ms())
                 await self._commit(self._queue.take())
                 self._writing = False
         await self._drop_segments()
@@ -265,8 +271,8 @@ class Committer:
 
     async def _commit(self, proposals: Sequence[Proposal]) -> None:
         now_ms = self._env.clock.now_ms()
-        self._slide_window(now_ms)
         group = self._decide(proposals, now_ms)
+        self._loader.changed()
         # One that is alone has no other beside it: see `ProposalQueue.take`.
         alone = bool(proposals) and proposals[0].alone
         sync = alone or self._must_sync(now_ms, writes=bool(group.drafts))
@@ -354,7 +360,7 @@ class Committer:
         fired = joined([staging.remaining(expired), *staging.due]).ordered()
         if fired.size:
             drafts.append(records.fire(fired, now_ms, state.epoch))
-        return _Group(accepted, drafts, staging.published, expired, fired)
+        return _Group(accepted, *join_small(drafts, staging.published), expired, fired)
 
     def _must_sync(self, now_ms: int, *, writes: bool) -> bool:
         if self._options.fsync != "periodic":
@@ -399,13 +405,15 @@ class Committer:
         published = iter(group.published)
         for record in written:
             value: Stored | Fired | None = None
+            ids: Mapping[bytes, int] | None = None
             if record.kind == Kind.PUBLISH:
-                value = next(published)._replace(published_ms=record.ts_ms)
+                value, ids = next(published)
+                value = value._replace(published_ms=record.ts_ms)
             elif record.kind == Kind.FIRE:
                 value = Fired(group.fired, record.position)
             if value is not None:
                 self._reader.remember(value, len(record.body))
-            self._state.apply(record, value)
+            self._state.apply(record, value, ids)
             self._counters.committed(record)
         self._state.timers.place()
         self._checkpointer.changed()

@@ -23,7 +23,8 @@ from chronosdb.node.partition.partition import (
 from chronosdb.node.partition.reader import RecordCache
 from chronosdb.node.partition.retirement import FOR_EVER, RetentionLimits
 from chronosdb.node.partition.state import PartitionState
-from chronosdb.wal import KeyValue, Log, LogOptions
+from chronosdb.node.partition.timer_memory import TimerMemory
+from chronosdb.wal import DamagedRecord, KeyValue, Log, LogOptions
 
 
 @dataclass(slots=True)
@@ -50,6 +51,7 @@ class OpenPartition:
     options: CommitOptions
     on_dead_letters: Callable[[Partition, Sequence[DeadLetter]], None]
     retention: RetentionLimits = FOR_EVER
+    timer_memory: TimerMemory | None = None
 
     def open(self) -> Partition:
         """The partition of a node that is alone. Blocks; raises as `Partition.open`."""
@@ -63,6 +65,7 @@ class OpenPartition:
             options=self.options,
             on_dead_letters=self.on_dead_letters,
             retention=self.retention,
+            timer_memory=self.timer_memory,
         )
 
     def open_copy(self, committed_lsn: int = 0) -> OpenCopy:
@@ -70,6 +73,7 @@ class OpenPartition:
 
         Raises:
             LogDamaged: bytes that were durable are wrong; nothing was changed.
+            DamagedRecord: the same, further back in the log.
         """
         if not self.env.disk.exists(self.directory):
             # Not a loss: other nodes have the copies that count. Views may outlive a copy that was here.
@@ -81,11 +85,16 @@ class OpenPartition:
             views=self.views,
             log_options=self.log_options,
             options=self.options,
+            timer_memory=self.timer_memory,
         )
-        state.recover(min(committed_lsn, log.end_lsn))
-        epochs = EpochHistory(state.epochs.reigns)
-        for record in log.scan(state.applied_lsn):
-            epochs.note(record.epoch, record.lsn)
+        try:
+            state.recover(min(committed_lsn, log.end_lsn))
+            epochs = EpochHistory(state.epochs.reigns)
+            for record in log.scan(state.applied_lsn):
+                epochs.note(record.epoch, record.lsn)
+        except DamagedRecord:
+            log.close()
+            raise
         return OpenCopy(log, state, epochs)
 
     def serve(self, copy: OpenCopy, replication: Replication) -> Partition:

@@ -12,7 +12,7 @@ import trio
 
 from chronosdb.node.environment import Environment
 from chronosdb.node.partition import proposals
-from chronosdb.node.partition.acks import Acks, Replication
+from chronosdb.node.partition.acks import Acks, Replication, unless_damaged
 from chronosdb.node.partition.changes import CancelManyProposal, ChangeOutcome, ChangeProposal
 from chronosdb.node.partition.committer import CommitOptions, Committer
 from chronosdb.node.partition.counters import Counters
@@ -25,6 +25,7 @@ from chronosdb.node.partition.records import ATTEMPTS_MAX
 from chronosdb.node.partition.retirement import FOR_EVER, RetentionLimits, Retirement
 from chronosdb.node.partition.standing import Standing, standing
 from chronosdb.node.partition.state import PartitionState, durable_lsn
+from chronosdb.node.partition.timer_memory import TimerMemory
 from chronosdb.sched import PolicyError, RetryPolicy
 from chronosdb.wal import KeyValue, Log, LogOptions
 from chronosdb.wire import EventBatch
@@ -98,6 +99,7 @@ class Partition:
         self.state = state
         self.reader = EventReader(log, identity.log_id, cache, state.carried)
         self._log = log
+        self._replication = replication
         self._threads = env.threads
         self._max_batch_bytes = max_batch_bytes
         self._stopping = False
@@ -151,6 +153,7 @@ class Partition:
         options: CommitOptions,
         on_dead_letters: Callable[[Partition, Sequence[DeadLetter]], None],
         retention: RetentionLimits = FOR_EVER,
+        timer_memory: TimerMemory | None = None,
     ) -> Partition:
         """Open or create the log and bring the views up to its end. Blocks: call it in a thread.
 
@@ -158,7 +161,13 @@ class Partition:
             LogDamaged: bytes that were durable are wrong; nothing was changed.
         """
         log, state = open_log(
-            env, identity, directory, views=views, log_options=log_options, options=options
+            env,
+            identity,
+            directory,
+            views=views,
+            log_options=log_options,
+            options=options,
+            timer_memory=timer_memory,
         )
         replayed = state.recover()
         if replayed and not state.saved_lsn:
@@ -187,7 +196,7 @@ class Partition:
             LogFailed: the disk failed; the partition is over until a restart.
         """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.dispatcher.run)
+            nursery.start_soon(unless_damaged, self._replication, self.dispatcher.run)
             nursery.start_soon(self._commit_until_stopped, nursery.cancel_scope)
             task_status.started()
 
@@ -356,6 +365,7 @@ def open_log(
     views: KeyValue,
     log_options: LogOptions,
     options: CommitOptions,
+    timer_memory: TimerMemory | None = None,
 ) -> tuple[Log, PartitionState]:
     """Open or create the log, with views that are yet to be brought up. Blocks.
 
@@ -367,7 +377,8 @@ def open_log(
     log = Log.open(env.disk, directory, log_options, log_id=identity.log_id, durable_lsn=trusted)
     if log.recovery.torn_bytes:
         logger.warning("%s/%d: %s", identity.topic, identity.partition, log.recovery)
-    return log, PartitionState(log, identity.log_id, store, env.clock.now_ms())
+    now_ms = env.clock.now_ms()
+    return log, PartitionState(log, identity.log_id, store, now_ms, timer_memory)
 
 
 def max_batch_bytes(log_options: LogOptions) -> int:

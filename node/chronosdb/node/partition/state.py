@@ -9,7 +9,7 @@ views are rebuilt from the first record.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
@@ -26,6 +26,7 @@ from chronosdb.node.partition.epochs import EpochHistory, Reign
 from chronosdb.node.partition.forgetting import Forgetting, Place
 from chronosdb.node.partition.reader import Fired, Stored, decode, first_since
 from chronosdb.node.partition.records import GroupStands, Kind, RetryRow
+from chronosdb.node.partition.timer_memory import TimerMemory
 from chronosdb.node.partition.timers import Timers
 from chronosdb.sched import CorruptStateError, Cursor, Retry
 from chronosdb.wal import KeyValue, Log, Record
@@ -38,7 +39,7 @@ _IDS: Final = b"id:"
 _TIMERS: Final = b"timer:"
 _CARRIED: Final = b"carried:"
 #: Raised whenever the layout of the views changes: older ones are then rebuilt.
-_VIEWS_VERSION: Final = 4
+_VIEWS_VERSION: Final = 5
 
 
 class _Meta(msgspec.Struct, frozen=True, array_like=True):
@@ -94,11 +95,18 @@ class GroupState:
 class PartitionState:
     """Everything a partition knows, computed from its log up to `applied_lsn`."""
 
-    def __init__(self, log: Log, log_id: bytes, store: KeyValue, now_ms: int) -> None:
+    def __init__(
+        self,
+        log: Log,
+        log_id: bytes,
+        store: KeyValue,
+        now_ms: int,
+        memory: TimerMemory | None = None,
+    ) -> None:
         self._log = log
         self._log_id = log_id
         self._store = store
-        self.timers = Timers(store.namespaced(_TIMERS), now_ms)
+        self.timers = Timers(store.namespaced(_TIMERS), now_ms, memory or TimerMemory())
         self.dedup = DedupIndex(store.namespaced(_IDS), lambda o: o in self.timers.pending)
         self.carried = CarriedIndex(store.namespaced(_CARRIED), log)
         self._forgetting = Forgetting(log, log_id, self.dedup, self.timers, self.carried)
@@ -120,14 +128,22 @@ class PartitionState:
         #: Invariant: never falls, and no group has an unsettled position below it.
         self.first_position = log.segments()[0].start.position
 
-    def apply(self, record: Record, value: Stored | Fired | None = None) -> None:
-        """Take in the next record; `value` is its decoded form where the caller has it."""
+    def apply(
+        self,
+        record: Record,
+        value: Stored | Fired | None = None,
+        ids: Mapping[bytes, int] | None = None,
+    ) -> None:
+        """Take in the next record.
+
+        `value` is its decoded form, `ids` the offsets by id of what it publishes, where the caller has them.
+        """
         assert self.applied_lsn <= record.lsn, (self.applied_lsn, record.lsn)
         if record.epoch > self.epoch:
             self.epoch = record.epoch
             self.epochs.note(record.epoch, record.lsn)
         if record.kind in {Kind.PUBLISH, Kind.FIRE}:
-            self._apply_events(value or decode(record))
+            self._apply_events(value or decode(record), ids)
         elif record.kind in {Kind.SETTLE, Kind.RETRY, Kind.GROUP, Kind.GROUPS}:
             self._apply_to_groups(record)
         else:
@@ -190,7 +206,7 @@ class PartitionState:
             return
         new = np.flatnonzero(carry.pending)[~known]
         ids = carry.batch.ids()
-        self.dedup.add_at([ids[i] for i in new.tolist()], carry.offsets[new].tolist())
+        self.dedup.add({ids[i]: int(carry.offsets[i]) for i in new.tolist()})
         published = np.frombuffer(carry.batch.due, np.int64)
         self.timers.restore(Due(carry.due_ms[new], carry.offsets[new]), published[new])
 
@@ -271,12 +287,12 @@ class PartitionState:
         self.carried.end_checkpoint()
         self.saved_lsn = checkpoint.applied_lsn
 
-    def _apply_events(self, value: Stored | Fired) -> None:
+    def _apply_events(self, value: Stored | Fired, ids: Mapping[bytes, int] | None) -> None:
         if isinstance(value, Fired):
             self._forgetting.end(value.due.offsets)
             self.timers.fire(value.due.offsets)
         else:
-            self.dedup.add(value.batch.ids(), value.start)
+            self.dedup.add(value.ids() if ids is None else ids)
             self.timers.publish(np.frombuffer(value.batch.due, np.int64), value.start)
 
     def _load(self) -> bool:

@@ -1,36 +1,41 @@
 """The timers of a partition: which offsets are pending, and the wheel that says when they are due.
 
-Both are views of the log. Between checkpoints the pending set and the due times of what is still
-pending go to the store, in rows by time slice, so that a restart reads timers, not the whole log.
+Both are views of the log. All timers are kept in slices of time, most of them in the store
+(`slices.py`); of these the wheel holds what is due next, before the *horizon*, and no more than its
+share of memory. When it has room again, what comes behind the horizon is loaded.
 A timer that is cancelled or moved stays where it is, in wheel and rows, and is passed over when it
 comes up: what counts is `pending` and `moved`.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
 import numpy as np
 
 from chronosdb.node.partition.due import Due, Int64s, joined
+from chronosdb.node.partition.slices import (
+    BEGINNING_MS,
+    NEVER_MS,
+    Portion,
+    Slices,
+    View,
+    stale_rows,
+)
+from chronosdb.node.partition.timer_memory import TimerMemory
 from chronosdb.sched import CorruptStateError, PendingSet, Wheel
 from chronosdb.wal import KeyValue
 
-#: A row holds timers of one slice of 2**20 ms (about 17 minutes).
-_SLICE_BITS: Final = 20
-#: Timers looked at at a time.
-_SWEEP: Final = 65_536
-#: (slice, lsn of the checkpoint that wrote the row).
-_ROW_KEY: Final = struct.Struct(">QQ")
+#: Timers looked at at a time: a few milliseconds' work.
+_STEP: Final = 32_768
 _PENDING_KEY: Final = b"pending"
 _CANCELLED_KEY: Final = b"cancelled"
 _MOVED_KEY: Final = b"moved"
 _OVER: Final = b"over:"
-_ROWS: Final = b"row:"
-_ROWS_END: Final = b"row;"
+
 _decode_moved: Final = msgspec.msgpack.Decoder(dict[int, int]).decode
 
 
@@ -40,9 +45,11 @@ class Timers:
     Invariant (I13): `pending` is exactly published - fired - cancelled of the log applied so far.
     """
 
-    def __init__(self, store: KeyValue, now_ms: int) -> None:
+    def __init__(self, store: KeyValue, now_ms: int, memory: TimerMemory) -> None:
         self._store = store
         self._started_ms = now_ms
+        self._memory = memory
+        self._slices = Slices(store)
         self.clear()
 
     def clear(self) -> None:
@@ -54,14 +61,14 @@ class Timers:
         #: Rescheduled events that are over, and when they were due: rows of the store, in the end.
         self._over: dict[int, int] = {}
         self._saving_over: dict[int, int] = {}
+        #: Invariant: of all that is pending and placed, it has what is due before `_horizon_ms`,
+        #: and that is in `_slices` as well.
         self.wheel = Wheel(self._started_ms)
+        #: None: no pending timer is anywhere but in the wheel.
+        self._horizon_ms: int | None = None
+        self._slices.clear()
         #: Published since the last `place`. Most of a backlog fires at once and never needs a slot.
         self._incoming: list[Due] = []
-        #: Placed since the last checkpoint began, so not yet in a row of the store.
-        self._unsaved: list[Due] = []
-        #: What the running checkpoint is writing, and its lsn: rows of that are not looked at meanwhile.
-        self._saving: list[Due] = []
-        self._saving_lsn: int | None = None
         #: The earliest due time that left the wheel while its FIRE record is still being written.
         self._taken_ms: int | None = None
 
@@ -108,18 +115,27 @@ class Timers:
         return None if raw is None else int.from_bytes(raw, "little", signed=True)
 
     def place(self) -> None:
-        """Put what was published or moved, and not fired since, into the wheel."""
+        """Let what was published or moved, and not fired since, be due at its time."""
         for due in self._incoming:
             valid = self._valid(due)
             if valid.size:
-                self.wheel.insert(valid.due_ms, valid.offsets)
-                self._unsaved.append(valid)
+                self._slices.add(valid)
+                self._wind(valid)
         self._incoming.clear()
+        if len(self.wheel) > self._memory.share:
+            edge_ms = self.wheel.cut(self._memory.share // 2)
+            # Overdue timers stay in the wheel, and what follows them may have to be loaded yet.
+            if self._horizon_ms is None or edge_ms < self._horizon_ms:
+                self._horizon_ms = edge_ms
 
     def expire(self, now_ms: int, limit: int) -> Due:
         """Take at most `limit` timers due at `now_ms` out of the wheel; the caller fires them."""
         assert not self._incoming
-        due = self._valid(Due(*self.wheel.expire(now_ms, limit)))
+        taken = [Due(*self.wheel.expire(now_ms, limit))]
+        while (left := limit - sum(due.size for due in taken)) and self._is_overtaken(now_ms):
+            self._load_at_once()
+            taken.append(Due(*self.wheel.expire(now_ms, left)))
+        due = self._valid(joined(taken))
         self._taken_ms = int(due.due_ms[0]) if due.size else None
         return due
 
@@ -132,16 +148,27 @@ class Timers:
         """Let the wheel lose what is over: where nothing is fired, nobody takes it out."""
         waiting: list[Due] = []
         while True:
-            due = Due(*self.wheel.expire(now_ms, _SWEEP))
+            due = Due(*self.wheel.expire(now_ms, _STEP))
             waiting.append(self._valid(due))
-            if due.size < _SWEEP:
+            if due.size == _STEP:
+                continue
+            if sum(due.size for due in waiting) >= self._low_mark or not self._is_overtaken(now_ms):
                 break
+            self._load_at_once()
         for due in waiting:
             self.wheel.insert(due.due_ms, due.offsets)
 
     def next_wakeup_ms(self) -> int | None:
         """When to call `expire` next; never later than the next due time."""
-        return self.wheel.next_wakeup_ms()
+        wakeup_ms = self.wheel.next_wakeup_ms()
+        return self._horizon_ms if wakeup_ms is None else wakeup_ms
+
+    def count_due(self, edges_ms: Sequence[int]) -> list[int]:
+        """How many timers are due from each edge to before the next, as far as the wheel knows."""
+        horizon_ms = self._horizon_ms
+        return self.wheel.count_due(
+            [edge for edge in edges_ms if horizon_ms is None or edge <= horizon_ms]
+        )
 
     def between(self, start_ms: int, end_ms: int) -> Iterator[Due]:
         """Pending timers due in [start_ms, end_ms), slice by slice, each in (due, offset) order.
@@ -149,15 +176,37 @@ class Timers:
         May be resumed later (each slice shows what is true when it is asked for), not after the
         partition was closed.
         """
-        first, last = _slice(start_ms), _slice(end_ms - 1)
-        while first <= last:
-            current = self._next_slice(first, last)
-            if current is None:
-                return
-            found = self._valid(self._slice_of(current))
-            inside = (found.due_ms >= start_ms) & (found.due_ms < end_ms)
-            yield found.where(inside).ordered()
-            first = current + 1
+        return (self._valid(due).ordered() for due in self._slices.between(start_ms, end_ms))
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the wheel should have more of what is due later."""
+        return self._horizon_ms is not None and len(self.wheel) < self._low_mark
+
+    def missing(self) -> View:
+        """Where to read what the wheel has room for.
+
+        While that is read, in whatever thread, no checkpoint may run.
+        """
+        assert self._horizon_ms is not None
+        return self._slices.view(self._horizon_ms)
+
+    def read(self, view: View) -> Portion:
+        """The next timers for the wheel. Blocks; changes nothing, so that any thread may call it."""
+        return view.first(max(1, min(_STEP, self._memory.share // 4)))
+
+    def take_in(self, view: View, portion: Portion) -> None:
+        """Put what was read, and what has come since, into the wheel.
+
+        Of no use, and left alone, if the horizon is another by now.
+        """
+        start_ms = view.start_ms
+        if self._horizon_ms != start_ms:
+            return
+        self._horizon_ms = portion.end_ms
+        end_ms = NEVER_MS if portion.end_ms is None else portion.end_ms
+        due = joined([portion.due, *self._slices.recent(start_ms, end_ms)])
+        self._wind(self._valid(due))
 
     def load(self) -> None:
         """Fill from the last checkpoint."""
@@ -167,40 +216,33 @@ class Timers:
         self.pending = PendingSet.from_bytes(raw)
         self.cancelled = PendingSet.from_bytes(self._stored(_CANCELLED_KEY))
         self.moved = _decode_moved(self._stored(_MOVED_KEY))
-        for _, row in self._store.scan(_ROWS, _ROWS_END):
-            due = self._valid(_unpacked(row))
-            if due.size:
-                self.wheel.insert(due.due_ms, due.offsets)
+        self._horizon_ms = BEGINNING_MS
+        self._load_at_once()
 
     def begin_checkpoint(self, lsn: int) -> Iterator[tuple[bytes, bytes]]:
         """The rows to write for a checkpoint at `lsn`; they stay visible until it has ended."""
-        assert not self._saving
-        self._saving, self._unsaved = self._unsaved, []
-        self._saving_lsn = lsn if self._saving else None
         self._saving_over, self._over = self._over, {}
-        return iter(
-            [
-                (_PENDING_KEY, self.pending.to_bytes()),
-                (_CANCELLED_KEY, self.cancelled.to_bytes()),
-                (_MOVED_KEY, msgspec.msgpack.encode(self.moved)),
-                *_rows(self._valid(joined(self._saving)), lsn),
-                *(
-                    (_OVER + offset.to_bytes(8, "big"), due.to_bytes(8, "little", signed=True))
-                    for offset, due in self._saving_over.items()
-                ),
-            ]
-        )
+        head = [
+            (_PENDING_KEY, self.pending.to_bytes()),
+            (_CANCELLED_KEY, self.cancelled.to_bytes()),
+            (_MOVED_KEY, msgspec.msgpack.encode(self.moved)),
+        ]
+        over = [
+            (_OVER + offset.to_bytes(8, "big"), due.to_bytes(8, "little", signed=True))
+            for offset, due in self._saving_over.items()
+        ]
+        unfired_ms = self._unfired_ms()
+        since_ms = NEVER_MS if unfired_ms is None else unfired_ms
+        return chain(head, over, self._slices.begin_checkpoint(lsn, since_ms))
 
     def end_checkpoint(self) -> None:
         """The rows of `begin_checkpoint` are in the store."""
-        self._saving = []
-        self._saving_lsn = None
+        self._slices.end_checkpoint()
         self._saving_over = {}
 
     def stale_rows(self) -> tuple[bytes, bytes]:
         """The key range of rows in which every timer has fired."""
-        unfired = [t for t in (self.wheel.next_wakeup_ms(), self._taken_ms) if t is not None]
-        return _ROWS, _row_key(_slice(min(unfired)), 0) if unfired else _ROWS_END
+        return stale_rows(self._unfired_ms())
 
     def unasked_rows(self, offset: int) -> tuple[bytes, bytes]:
         """The key range of what was kept of rescheduled events below `offset`, whose ids are forgotten."""
@@ -230,57 +272,27 @@ class Timers:
         kept = {row: i for i, row in enumerate(rows) if self.moved.get(*row) == row[1]}
         return due.where(np.array(sorted(kept.values()), dtype=np.intp))
 
-    def _unstored(self) -> list[Due]:
-        return [*self._saving, *self._unsaved]
+    @property
+    def _low_mark(self) -> int:
+        """With fewer timers than this the wheel wants more."""
+        return self._memory.share // 2
 
-    def _next_slice(self, first: int, last: int) -> int | None:
-        """The first slice from `first` to `last` that holds any timer, stale ones included."""
-        found = [
-            int(slices.min())
-            for due in self._unstored()
-            if len(slices := _slices(due)[(_slices(due) >= first) & (_slices(due) <= last)])
-        ]
-        for key, _ in self._store.scan(_row_key(first, 0), _row_key(last + 1, 0)):
-            found.append(_ROW_KEY.unpack(key[len(_ROWS) :])[0])
-            break
-        return min(found, default=None)
+    def _is_overtaken(self, now_ms: int) -> bool:
+        """Whether what is not in the wheel may be due."""
+        return self._horizon_ms is not None and self._horizon_ms <= now_ms
 
-    def _slice_of(self, number: int) -> Due:
-        """Every timer in a slice, stale ones included."""
-        rows = (
-            _unpacked(row)
-            for key, row in self._store.scan(_row_key(number, 0), _row_key(number + 1, 0))
-            # Rows of the running checkpoint may be in the store already: they are in memory still.
-            if _ROW_KEY.unpack(key[len(_ROWS) :])[1] != self._saving_lsn
-        )
-        memory = (due.where(_slices(due) == number) for due in self._unstored())
-        return joined([*rows, *memory])
+    def _load_at_once(self) -> None:
+        view = self.missing()
+        self.take_in(view, self.read(view))
 
+    def _wind(self, due: Due) -> None:
+        """Put into the wheel what belongs there."""
+        if self._horizon_ms is not None:
+            due = due.where(due.due_ms < self._horizon_ms)
+        if due.size:
+            self.wheel.insert(due.due_ms, due.offsets)
 
-def _rows(due: Due, lsn: int) -> Iterable[tuple[bytes, bytes]]:
-    """One row per time slice."""
-    slices = _slices(due)
-    order = np.argsort(slices, kind="stable")
-    pairs = np.stack((due.due_ms[order], due.offsets[order]), axis=1)
-    cuts = np.flatnonzero(np.diff(slices[order])) + 1
-    for part in np.split(pairs, cuts):
-        if len(part):
-            key = _row_key(_slice(int(part[0, 0])), lsn)
-            yield key, part.astype("<i8", copy=False).tobytes()
-
-
-def _unpacked(row: bytes) -> Due:
-    pairs = np.frombuffer(row, dtype="<i8").reshape(-1, 2)
-    return Due(pairs[:, 0].copy(), pairs[:, 1].copy())
-
-
-def _row_key(number: int, lsn: int) -> bytes:
-    return _ROWS + _ROW_KEY.pack(number, lsn)
-
-
-def _slices(due: Due) -> Int64s:
-    return np.maximum(due.due_ms, 0) >> _SLICE_BITS
-
-
-def _slice(due_ms: int) -> int:
-    return max(due_ms, 0) >> _SLICE_BITS
+    def _unfired_ms(self) -> int | None:
+        """Nothing that is due before this is still to fire; None: nothing at all is."""
+        times = (self.wheel.next_wakeup_ms(), self._taken_ms, self._horizon_ms)
+        return min((t for t in times if t is not None), default=None)
