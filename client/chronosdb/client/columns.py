@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
-from typing import Final, TypeVar
+from operator import add, attrgetter
+from typing import Final, NamedTuple, TypeVar, cast
 
 from chronosdb.client.ids import IdMaker
 from chronosdb.client.meta import encode_meta
@@ -29,8 +28,7 @@ _fields = attrgetter(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(NamedTuple):
     """Checked events, one list per field. Invariant: all of one length, at least 1."""
 
     message_ids: Sequence[str]
@@ -42,8 +40,6 @@ class Columns:
     flags: Sequence[int]
     #: When they expire; empty: none does.
     expires: Sequence[int | None]
-    #: Bytes of each event in a batch.
-    weights: Sequence[int]
 
     def by_partition(self, partitions: int) -> dict[int, list[int]]:
         """Which events go where: indices in order, by partition."""
@@ -56,8 +52,12 @@ class Columns:
 
     def cut(self, indices: Sequence[int]) -> Iterator[Sequence[int]]:
         """`indices` in pieces that each fit a frame."""
+        weights = self._weights(indices)
+        if len(indices) <= FRAME_EVENTS and sum(weights) <= FRAME_BYTES:
+            yield indices
+            return
         start = size = 0
-        for at, weight in enumerate([self.weights[i] for i in indices]):
+        for at, weight in enumerate(weights):
             full = size + weight > FRAME_BYTES or at - start == FRAME_EVENTS
             if full and at > start:
                 yield indices[start:at]
@@ -68,14 +68,26 @@ class Columns:
     def encode(self, indices: Sequence[int]) -> bytes:
         """The batch of these events."""
         return encode_columns(
-            ids=_picked(self.ids, indices),
-            dues=_picked(self.dues, indices),
-            keys=_picked(self.keys, indices),
-            metas=_picked(self.metas, indices),
-            payloads=_picked(self.payloads, indices),
-            flags=_picked(self.flags, indices),
-            expires=_picked(self.expires, indices) if self.expires else (),
+            ids=picked(self.ids, indices),
+            dues=picked(self.dues, indices),
+            keys=picked(self.keys, indices),
+            metas=picked(self.metas, indices),
+            payloads=picked(self.payloads, indices),
+            flags=picked(self.flags, indices),
+            expires=picked(self.expires, indices) if self.expires else (),
         )
+
+    def _weights(self, indices: Sequence[int]) -> list[int]:
+        """The bytes of each event in a batch, in C as long as it goes: this is for every event.
+
+        A little too many for those that do not expire, among others that do: frames may be smaller.
+        """
+        row_bytes = _ROW_BYTES + _EXPIRY_BYTES if self.expires else _ROW_BYTES
+        weights = map(len, picked(self.payloads, indices))
+        for column in (self.ids, self.keys, self.metas):
+            if any(column):
+                weights = map(add, weights, map(len, picked(column, indices)))
+        return list(map(row_bytes.__add__, weights))
 
 
 def columns_of(events: Sequence[Event], new_ids: IdMaker) -> Columns:
@@ -91,37 +103,33 @@ def columns_of(events: Sequence[Event], new_ids: IdMaker) -> Columns:
     if expires.count(None) == len(expires):
         expires = ()
     names = _named(message_ids, new_ids)
-    ids = list(map(str.encode, names))
-    filled_keys = [key or b"" for key in keys]
-    headers = [encode_meta(meta) if meta else b"" for meta in metas]
-    # A little too much for those that do not expire, among others that do: frames may be smaller.
-    row_bytes = _ROW_BYTES + _EXPIRY_BYTES if expires else _ROW_BYTES
+    timed, lasting = dues.count(None) == 0, any(relatives)
     return Columns(
         message_ids=names,
-        ids=ids,
-        dues=[NOW if due is None else due for due in dues],
-        keys=filled_keys,
-        metas=headers,
+        ids=list(map(str.encode, names)),
+        dues=dues if timed else [NOW if due is None else due for due in dues],
+        keys=[key or b"" for key in keys] if any(keys) else [b""] * len(names),
+        metas=[encode_meta(meta) for meta in metas] if any(metas) else [b""] * len(names),
         payloads=payloads,
-        flags=[
+        flags=bytes(len(names))
+        if timed and not lasting
+        else [
             RELATIVE if relative or due is None else 0
             for due, relative in zip(dues, relatives, strict=True)
         ],
         expires=expires,
-        weights=[
-            row_bytes + len(message_id) + len(key) + len(header) + len(payload)
-            for message_id, key, header, payload in zip(
-                ids, filled_keys, headers, payloads, strict=True
-            )
-        ],
     )
 
 
-def _named(message_ids: Sequence[str | None], new_ids: IdMaker) -> list[str]:
-    fresh = iter(new_ids.take(message_ids.count(None)))
+def _named(message_ids: Sequence[str | None], new_ids: IdMaker) -> Sequence[str]:
+    missing = message_ids.count(None)
+    if not missing:
+        return cast("Sequence[str]", message_ids)
+    fresh = iter(new_ids.take(missing))
     return [next(fresh) if name is None else name for name in message_ids]
 
 
-def _picked(column: Sequence[T], indices: Sequence[int]) -> Sequence[T]:
-    # Indices ascend, so as many as there are entries are all of them, in order.
+def picked(column: Sequence[T], indices: Sequence[int]) -> Sequence[T]:
+    """The entries of `column` at `indices`, which ascend."""
+    # As many as there are entries are all of them, in order.
     return column if len(indices) == len(column) else [column[i] for i in indices]

@@ -43,7 +43,9 @@ class Delivery(EventView[Chunk]):
     __slots__ = ("_settler",)
 
     def __init__(self, settler: Settler, chunk: Chunk, index: int) -> None:
-        super().__init__(chunk, index)
+        # Not by way of the base class: this is done for each event.
+        self._chunk = chunk
+        self._index = index
         self._settler = settler
 
     @property

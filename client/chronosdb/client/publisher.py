@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import repeat
-from typing import Final
+from typing import Final, NamedTuple
 
 from chronosdb.client.cluster import Cluster
-from chronosdb.client.columns import Columns, columns_of
+from chronosdb.client.columns import Columns, columns_of, picked
 from chronosdb.client.connection import Ask
 from chronosdb.client.ids import IdMaker
 from chronosdb.client.leaders import Partition
@@ -22,8 +21,7 @@ from chronosdb.wire.errors import ProtocolError
 IN_FLIGHT_BYTES: Final = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(NamedTuple):
     """Events that travel in one frame: their indices among all of the call's."""
 
     partition: int
@@ -100,7 +98,7 @@ def _in_order(
 
 
 def _results(columns: Columns, piece: _Piece, answer: m.Published) -> list[PublishResult]:
-    names = [columns.message_ids[i] for i in piece.indices]
+    names = picked(columns.message_ids, piece.indices)
     count = len(names)
     offsets: Sequence[int] = range(answer.first_offset, answer.first_offset + count)
     duplicates: Sequence[bool] = [False] * count

@@ -20,6 +20,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, chain, pairwise
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from chronosdb.wire.errors import InvalidArgument, ProtocolError
@@ -137,6 +138,7 @@ class EventBatch:
 
     __slots__ = (
         "_bodies_at",
+        "_body_columns",
         "_body_ends",
         "_id_ends",
         "_ids_at",
@@ -171,8 +173,13 @@ class EventBatch:
         self.expiry_len = lengths if _EXPIRY_BYTES in lengths else b""
         self._ids_at = fixed_end
         self._bodies_at = fixed_end + sum(self.id_len)
-        end = self._bodies_at + sum(self.payload_len) + sum(self.meta_len) + sum(self.key_len)
-        end += sum(self.expiry_len)
+        #: The columns that say how long the bodies are, without those that say nothing.
+        self._body_columns: list[Iterable[int]] = [self.payload_len]
+        end = self._bodies_at + sum(self.payload_len)
+        for column in (self.key_len, self.meta_len, self.expiry_len):
+            if nbytes := sum(column):
+                self._body_columns.append(column)
+                end += nbytes
         if end != len(view):
             raise ProtocolError(f"a batch's lengths add up to {end} bytes, but it has {len(view)}")
         self._id_ends: list[int] | None = None
@@ -218,10 +225,9 @@ class EventBatch:
     def body_ends(self) -> list[int]:
         """Where each body ends in `blob`; one more entry than events."""
         if self._body_ends is None:
-            columns: list[Iterable[int]] = [self.key_len, self.meta_len, self.payload_len]
-            if self.expiry_len:
-                columns.append(self.expiry_len)
-            lengths = map(sum, zip(*columns, strict=True))
+            lengths, *others = self._body_columns
+            if others:
+                lengths = map(sum, zip(lengths, *others, strict=True))
             self._body_ends = list(accumulate(lengths, initial=self._bodies_at))
         return self._body_ends
 
@@ -233,7 +239,8 @@ class EventBatch:
 
     def message_id(self, i: int) -> bytes:
         """The id of event `i`."""
-        return bytes(self.blob[self.id_ends[i] : self.id_ends[i + 1]])
+        ends = self._id_ends or self.id_ends
+        return bytes(self.blob[ends[i] : ends[i + 1]])
 
     def expires(self, i: int) -> int | None:
         """From when on event `i` is not delivered any more, epoch ms; None: there is no such time."""
@@ -254,7 +261,7 @@ class EventBatch:
 
     def payload(self, i: int) -> bytes:
         """The payload of event `i`."""
-        stop = self.body_ends[i + 1]
+        stop = (self._body_ends or self.body_ends)[i + 1]
         return bytes(self.blob[stop - self.payload_len[i] : stop])
 
     def body(self, i: int) -> memoryview:
@@ -304,29 +311,28 @@ class EventBatch:
         return self.blob[start + (self.expiry_len[i] if self.expiry_len else 0) : stop]
 
 
+#: The fixed columns in their order.
+_COLUMNS: Final = tuple(
+    attrgetter(name) for name in ("due", "payload_len", "meta_len", "key_len", "id_len", "flags")
+)
+
+
 class BatchBuilder:
     """Joins slices of batches into a new batch without looking at single events."""
 
     def __init__(self) -> None:
-        self._columns: tuple[list[memoryview], ...] = tuple([] for _ in range(8))
+        self._slices: list[tuple[EventBatch, int, int]] = []
+        self._ids: list[memoryview] = []
+        self._bodies: list[memoryview] = []
         self.count = 0
         self.nbytes = _COUNT_BYTES
 
     def add(self, batch: EventBatch, start: int, stop: int) -> None:
         """Append events `start` … `stop` - 1 of `batch`."""
-        ids, bodies = batch.id_ends, batch.body_ends
-        columns = (
-            batch.due[start:stop],
-            batch.payload_len[start:stop],
-            batch.meta_len[start:stop],
-            batch.key_len[start:stop],
-            batch.id_len[start:stop],
-            batch.flags[start:stop],
-            batch.blob[ids[start] : ids[stop]],
-            batch.blob[bodies[start] : bodies[stop]],
-        )
-        for pieces, piece in zip(self._columns, columns, strict=True):
-            pieces.append(piece)
+        blob, ids, bodies = batch.blob, batch.id_ends, batch.body_ends
+        self._slices.append((batch, start, stop))
+        self._ids.append(blob[ids[start] : ids[stop]])
+        self._bodies.append(blob[bodies[start] : bodies[stop]])
         self.count += stop - start
         self.nbytes += (
             (stop - start) * _ROW_BYTES + ids[stop] - ids[start] + bodies[stop] - bodies[start]
@@ -334,17 +340,15 @@ class BatchBuilder:
 
     def build(self, due: bytes | None = None) -> bytes:
         """The new batch's bytes; `due` (i64, little-endian) goes in the place of its due column."""
-        columns = list(self._columns)
+        assert due is None or len(due) == 8 * self.count
+        pieces: list[bytes | memoryview] = [self.count.to_bytes(_COUNT_BYTES, "little")]
+        columns = _COLUMNS
         if due is not None:
-            assert len(due) == 8 * self.count
-            columns[0] = [memoryview(due)]
-        return b"".join(_flatten(self.count, columns))
-
-
-def _flatten(count: int, columns: Iterable[list[memoryview]]) -> Iterable[bytes | memoryview]:
-    yield count.to_bytes(_COUNT_BYTES, "little")
-    for pieces in columns:
-        yield from pieces
+            pieces.append(due)
+            columns = _COLUMNS[1:]
+        for column in columns:
+            pieces += [column(batch)[start:stop] for batch, start, stop in self._slices]
+        return b"".join((*pieces, *self._ids, *self._bodies))
 
 
 def _within(name: str, smallest: int, largest: int, low: int, high: int) -> None:

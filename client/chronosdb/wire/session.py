@@ -43,6 +43,8 @@ class State(Enum):
 _GREETING: Final[dict[Role, type[m.Message]]] = {Role.CLIENT: m.Hello, Role.SERVER: m.Welcome}
 _PEER: Final = {Role.CLIENT: Role.SERVER, Role.SERVER: Role.CLIENT}
 _ALWAYS: Final = (m.Closing, m.Failed)
+#: The messages that change a session which is open, or break its protocol; all others only pass.
+_STEPS: Final = frozenset({m.Hello, m.Welcome, m.Closing})
 
 
 class Session:
@@ -113,6 +115,8 @@ class Session:
 
     def _step(self, sender: Role, message: m.Message) -> None:
         """The only place where `state` moves forward."""
+        if self.state is State.OPEN and type(message) not in _STEPS:
+            return
         if self.state is State.CLOSED:
             if sender is self.role and isinstance(message, m.Closing):
                 return  # saying why, after a violation

@@ -7,8 +7,7 @@ timestamps: an offset below `floor` was published too long ago to count by itsel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from chronosdb.wal import KeyValue
 
@@ -28,13 +27,9 @@ class DedupIndex:
         #: Events below this offset are outside the window. Invariant: never falls.
         self.floor = 0
 
-    def add(self, ids: Iterable[bytes], first_offset: int) -> None:
-        """Take in events with these ids, stored at `first_offset` and the offsets after it."""
-        self._fresh.update(zip(ids, count(first_offset), strict=False))
-
-    def add_at(self, ids: Iterable[bytes], offsets: Iterable[int]) -> None:
-        """Take in events with these ids, stored at these offsets."""
-        self._fresh.update(zip(ids, offsets, strict=True))
+    def add(self, offsets: Mapping[bytes, int]) -> None:
+        """Take in events by id, stored at these offsets."""
+        self._fresh.update(offsets)
 
     def find(self, ids: Sequence[bytes]) -> list[int | None] | None:
         """The offset of each id that is known; None when not one of them was ever seen."""

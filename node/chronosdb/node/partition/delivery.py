@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -77,10 +77,9 @@ def _frames(pieces: Iterator[_Piece]) -> Iterator[list[_Piece]]:
     frame: list[_Piece] = []
     nbytes = 0
     for at, whole in pieces:
-        for piece in _bounded(whole):
+        for piece, size in _bounded(whole):
             frame.append((at + piece.start - whole.start, piece))
-            ends = piece.stored.batch.body_ends
-            nbytes += ends[piece.stop] - ends[piece.start]
+            nbytes += size
             if nbytes >= FRAME_BYTES:
                 yield frame
                 frame, nbytes = [], 0
@@ -88,18 +87,21 @@ def _frames(pieces: Iterator[_Piece]) -> Iterator[list[_Piece]]:
         yield frame
 
 
-def _bounded(piece: Slice) -> Iterator[Slice]:
-    """A slice cut so that no part is much over FRAME_BYTES."""
-    ends = piece.stored.batch.body_ends
+def _bounded(piece: Slice) -> Iterable[tuple[Slice, int]]:
+    """A slice cut so that no part is much over FRAME_BYTES, each part with its bytes."""
+    stored, first, last = piece
+    ends = stored.batch.body_ends
+    size = ends[last] - ends[first]
+    return ((piece, size),) if size <= FRAME_BYTES else _cut(piece, ends)
+
+
+def _cut(piece: Slice, ends: Sequence[int]) -> Iterator[tuple[Slice, int]]:
     start = piece.start
     while start < piece.stop:
         stop = start + 1
-        if ends[piece.stop] - ends[start] <= FRAME_BYTES:
-            stop = piece.stop
-        else:
-            while stop < piece.stop and ends[stop + 1] - ends[start] <= FRAME_BYTES:
-                stop += 1
-        yield Slice(piece.stored, start, stop)
+        while stop < piece.stop and ends[stop + 1] - ends[start] <= FRAME_BYTES:
+            stop += 1
+        yield Slice(piece.stored, start, stop), ends[stop] - ends[start]
         start = stop
 
 

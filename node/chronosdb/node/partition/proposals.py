@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -34,8 +34,7 @@ Outcome = Callable[[ChronosError | None], None]
 PublishOutcome = Callable[["Placement | ChronosError"], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """Where a publish ended: event i is at `first_offset` + i, unless `offsets` says otherwise."""
 
     first_offset: int
@@ -66,18 +65,20 @@ class PublishProposal:
             InvalidArgument: an event that is due now has expired, or one is due too far ahead.
             Overloaded: too many events would be pending.
         """
-        batch, ids = self._batch, self._batch.ids()
+        batch, ids, start = self._batch, self._batch.ids(), staging.next_offset
         known = staging.find(ids)
-        if known is None and len(set(ids)) == len(ids):
-            self._placement = Placement(staging.next_offset)
+        offsets = dict(zip(ids, range(start, start + len(ids)), strict=True))
+        if known is None and len(offsets) == len(ids):
+            self._placement = Placement(start)
         else:
             batch, ids = self._without_duplicates(staging, ids, known or [None] * len(ids))
             if not ids:
                 return None
+            offsets = dict(zip(ids, range(start, start + len(ids)), strict=True))
         if min(batch.due) == NOW:
             batch = _stamped(batch, staging.now_ms)
             batch.check_expiries()
-        staging.add(batch, ids)
+        staging.add(Stored(batch, start, staging.now_ms), offsets)
         return records.publish(batch, staging.now_ms, staging.epoch)
 
     def committed(self) -> None:

@@ -35,6 +35,10 @@ class Stored(NamedTuple):
         """The offset after its last event."""
         return self.start + self.batch.count
 
+    def ids(self) -> dict[bytes, int]:
+        """The offset of each event by id: of the last, where a batch that is not checked has an id twice."""
+        return dict(zip(self.batch.ids(), range(self.start, self.stop), strict=True))
+
 
 class Fired(NamedTuple):
     """A FIRE record, decoded: `due.offsets[i]` has position `start` + i."""
@@ -136,7 +140,7 @@ class EventReader:
             DamagedRecord: its bytes on disk are not what was written.
         """
         last = self._last
-        if last is None or not last.start <= offset < last.stop:
+        if last is None or not 0 <= offset - last.start < last.batch.count:
             found = self._cache.find(self._events, offset)
             if found is None:
                 found = self._fetch(offset)
@@ -184,13 +188,15 @@ class EventReader:
         """The events at `offsets`, in this order, neighbours of one record together."""
         breaks = np.flatnonzero(np.diff(offsets) != 1) + 1
         bounds = [0, *breaks.tolist(), len(offsets)]
+        places = offsets.tolist()
         for first, after in pairwise(bounds):
-            offset = int(offsets[first])
+            offset = places[first]
             end = offset + after - first
             while offset < end:
                 stored = self.stored(offset)
-                stop = min(end, stored.stop)
-                yield Slice(stored, offset - stored.start, stop - stored.start)
+                start = stored.start
+                stop = min(end, start + stored.batch.count)
+                yield Slice(stored, offset - start, stop - start)
                 offset = stop
 
     def _read(self, record: Record) -> Stored | Fired:

@@ -6,7 +6,7 @@ through `committed` or `refused`. Deciding sees the state with everything before
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,7 +19,6 @@ from chronosdb.node.partition.reader import EventReader, Stored
 from chronosdb.node.partition.standing import Standing, standing
 from chronosdb.node.partition.state import GroupState, PartitionState
 from chronosdb.wal import Draft
-from chronosdb.wire import EventBatch
 from chronosdb.wire.errors import ChronosError
 
 
@@ -33,9 +32,11 @@ class Staging:
     #: The offset of the next event.
     next_offset: int
     limits: Limits
-    #: Published in this group, in offset order.
-    published: list[Stored] = field(default_factory=list)
-    ids: dict[bytes, int] = field(default_factory=dict)
+    #: Published in this group, in offset order, each with its offsets by id.
+    published: list[tuple[Stored, Mapping[bytes, int]]] = field(default_factory=list)
+    #: The ids of the first `_merged` of them: most groups have one batch, and nobody asks for its ids.
+    _known: dict[bytes, int] = field(default_factory=dict)
+    _merged: int = 0
     #: Consumer groups that begin, begin again (True) or end (False) in this group of writes.
     groups: dict[str, bool] = field(default_factory=dict)
     #: Published in this group and due already, in offset order: they fire with it.
@@ -53,9 +54,12 @@ class Staging:
     def find(self, ids: Sequence[bytes]) -> list[int | None] | None:
         """The offset of each id, in the index or earlier in this group; None: all are new."""
         known = self.state.dedup.find(ids)
-        if self.ids.keys().isdisjoint(ids):
+        for _, offsets in self.published[self._merged :]:
+            self._known.update(offsets)
+        self._merged = len(self.published)
+        if self._known.keys().isdisjoint(ids):
             return known
-        earlier = [self.ids.get(i) for i in ids]
+        earlier = [self._known.get(i) for i in ids]
         if known is None:
             return earlier
         return [e if e is not None else k for e, k in zip(earlier, known, strict=True)]
@@ -70,7 +74,7 @@ class Staging:
 
     def stored(self, offset: int) -> Stored:
         """The batch that holds `offset`, on disk or in this group."""
-        for stored in self.published:
+        for stored, _ in self.published:
             if stored.start <= offset < stored.stop:
                 return stored
         return self.reader.stored(offset)
@@ -79,7 +83,7 @@ class Staging:
         """Where the event at `offset` will stand when this group is applied, so far."""
         if offset in self.withdrawn:
             return self.withdrawn[offset]
-        if any(s.start <= offset < s.stop for s in self.published):
+        if any(stored.start <= offset < stored.stop for stored, _ in self.published):
             fires_now = any(offset in due.offsets for due in self.due)
             return Standing.FIRED if fires_now else Standing.PENDING
         return standing(self.state.timers, offset)
@@ -96,23 +100,22 @@ class Staging:
         self.withdrawn.update(dict.fromkeys(offsets, Standing.CANCELLED))
         self.waiting -= len(offsets)
 
-    def add(self, batch: EventBatch, ids: Sequence[bytes]) -> None:
-        """`batch` will be stored next.
+    def add(self, stored: Stored, ids: Mapping[bytes, int]) -> None:
+        """`stored` will be stored next, at `next_offset`, with these offsets by id.
 
         Raises:
             InvalidArgument, Overloaded: the topic's limits do not allow it.
         """
-        due_ms = np.frombuffer(batch.due, np.int64)
+        assert stored.start == self.next_offset
+        due_ms = np.frombuffer(stored.batch.due, np.int64)
         past = np.flatnonzero(due_ms <= self.now_ms)
-        waiting = batch.count - len(past)
+        waiting = stored.batch.count - len(past)
         if waiting and self.limits.max_delay_ms:
             self.limits.check_due(int(due_ms.max()), self.now_ms)
         if waiting and self.limits.max_pending:
             self.limits.check_pending(len(self.state.timers.pending) + self.waiting, waiting)
         self.waiting += waiting
-        stored = Stored(batch, self.next_offset, self.now_ms)
-        self.published.append(stored)
-        self.ids.update(zip(ids, range(self.next_offset, stored.stop), strict=True))
+        self.published.append((stored, ids))
         self.next_offset = stored.stop
         if len(past):
             self.due.append(Due(due_ms[past], past + stored.start))
