@@ -83,6 +83,18 @@ def test_a_restart_takes_up_what_is_due_next() -> None:
 
 
 def test_only_minutes_that_are_wholly_at_hand_are_counted() -> None:
-    """Sixty timers a minute; the wheel was cut to 32, and knows no whole minute."""
+    """Of sixty timers a minute it has 32 at hand or a few more: the first twenty seconds, but no minute."""
     _, timers = some_at_hand()
     assert timers.count_due([NOW_MS, NOW_MS + 20_000, NOW_MS + 60_000]) == [19]
+
+
+def test_a_checkpoint_of_an_empty_wheel_keeps_what_is_beyond_it() -> None:
+    """All that was at hand has fired; the rows of the rest are still needed."""
+    store, timers = some_at_hand()
+    at_hand = len(timers.wheel)
+    timers.fire(timers.expire(NOW_MS + 1000 * at_hand, at_hand).offsets)
+    assert not timers.wheel
+    store.write(timers.begin_checkpoint(200))
+    store.delete_range(*timers.stale_rows())
+    timers.end_checkpoint()
+    assert fired(timers) == list(range(at_hand, 1000))
