@@ -91,12 +91,16 @@ class Recorded:
         [result] = await self.publish_many(topic, (event,))
         return result
 
-    async def publish_many(self, topic: str, events: Iterable[Event]) -> list[PublishResult]:
+    async def publish_many(
+        self, topic: str, events: Iterable[Event], *, acks: str | None = None
+    ) -> list[PublishResult]:
         """As the client's. An event without an id gets one here, as it would there."""
         named = [event if event.message_id else self._named(event) for event in events]
         args = {"topic": topic, **_published(named)}
-        work = self.client.publish_many(topic, named)
-        return await self.ask("publish", args, work, _stored, events=len(named))
+        work = self.client.publish_many(topic, named, acks=acks)
+        # What only the leader has on disk may be lost with it: the history takes no such answer for one.
+        certain = acks != "leader"
+        return await self.ask("publish", args, work, _stored, events=len(named), certain=certain)
 
     # ---- stored events -----------------------------------------------------------------------
 
@@ -281,15 +285,19 @@ class Recorded:
         *,
         proc: str = "",
         events: int = 1,
+        certain: bool = True,
     ) -> T:
-        """One call and its return; `answer` is what the history keeps of the result."""
+        """One call and its return; `answer` is what the history keeps of the result, if that is certain."""
         n = self.recorder.call(proc or self.proc, f, args)
         try:
             result = await work
         except BaseException as error:
             self.recorder.returned(n, outcome_of(error, events), error=text_of(error))
             raise
-        self.recorder.returned(n, "ok", answer(result))
+        if certain:
+            self.recorder.returned(n, "ok", answer(result))
+        else:
+            self.recorder.returned(n, "unknown")
         return result
 
     def _named(self, event: Event) -> Event:

@@ -137,16 +137,22 @@ class Keeper:
 
     async def kill(self) -> None:
         """The process ends where it is; its system goes on."""
-        await self.computer.kill()
+        await self.end(power=False)
         self._world.check_survival(synced=not self._world.syncs_later)
-        self.saw("crash", how="kill -9")
 
     async def lose_power(self) -> None:
         """What was not synced is lost, or some of it."""
-        kept = self._chance if self._chance.random() < 0.6 else None
-        await self.computer.lose_power(kept)
+        await self.end(power=True)
         self._world.check_survival()
-        self.saw("crash", how="power cut")
+
+    async def end(self, *, power: bool) -> None:
+        """The process ends; what must have survived is the caller's to check."""
+        if power:
+            kept = self._chance if self._chance.random() < 0.6 else None
+            await self.computer.lose_power(kept)
+        else:
+            await self.computer.kill()
+        self.saw("crash", how="power cut" if power else "kill -9")
 
     async def examine(self) -> None:
         """What a node that has ended by itself died of."""

@@ -48,7 +48,7 @@ class Nemesis:
             "crash in a call": self._crash_in_a_call,
             "restart": lambda: self._any().restart(without_views=False),
             "views lost": lambda: self._any().restart(without_views=True),
-            "process stopped": lambda: self._any().stand_still(self._chance.choice(_PAUSES_S)),
+            "process stopped": lambda: self._any().stand_still(self._for_s(*_PAUSES_S)),
             "disk error": self._disk_error,
             "disk full": self._disk_full,
             "disk slow": self._disk_slow,
@@ -100,7 +100,8 @@ class Nemesis:
     async def kill_all(self) -> None:
         """The end, at one moment."""
         for keeper in self.keepers:
-            await keeper.kill()
+            await keeper.end(power=False)
+        self._world.check_survival(synced=not self._world.syncs_later)
 
     async def hire(self, computer: Computer) -> None:
         """A node more, to be made trouble."""
@@ -141,7 +142,8 @@ class Nemesis:
             for keeper in everybody:
                 await keeper.examine()
             for keeper in everybody:
-                await (keeper.lose_power if power else keeper.kill)()
+                await keeper.end(power=power)
+            self._world.check_survival(synced=power or not self._world.syncs_later)
             await trio.sleep(self._chance.choice((0, 0.1, 3)))
             await self._with_all(Keeper.start, everybody)
 
@@ -189,9 +191,7 @@ class Nemesis:
         keeper, person = self._any(), self._chance.choice(self._people).name
         ways = _between(person, keeper.computer.name)
         one = self._chance.choice((0, 1, 2))
-        await self._block(
-            keeper, ways if one == 2 else [ways[one]], self._chance.choice((0.5, 3, 12))
-        )
+        await self._block(keeper, ways if one == 2 else [ways[one]], self._for_s(0.5, 3, 12))
 
     async def _slow_link(self) -> None:
         keeper, person = self._any(), self._chance.choice(self._people).name
@@ -209,7 +209,7 @@ class Nemesis:
             way for name in names if name != computer.name for way in _between(name, computer.name)
         ]
         computer.disk_factor = 50
-        await self._block(keeper, ways, self._chance.choice(_PAUSES_S), what="stall")
+        await self._block(keeper, ways, self._for_s(*_PAUSES_S), what="stall")
         computer.disk_factor = 1.0
 
     async def _partition(self) -> None:
@@ -218,7 +218,7 @@ class Nemesis:
         others = [one.name for one in self._people] if self._chance.random() < 0.3 else []
         shape, ways = cut_between(names, others, self._world.important(), self._chance)
         self._trace.say("partition:", shape)
-        await self._block(self._any(), ways, self._chance.choice((0.5, 2, 5, 12)))
+        await self._block(self._any(), ways, self._for_s(0.5, 2, 5, 12))
 
     async def _slow_link_between_nodes(self) -> None:
         one, other = self._chance.sample(self.keepers, 2)
@@ -249,8 +249,9 @@ class Nemesis:
     # ---- clocks and clients ------------------------------------------------------------------
 
     async def _step_clock(self) -> None:
-        step_ms = self._chance.choice((-60_000, -5_000, -300, -1, 1, 300, 5_000, 60_000))
-        self._set_clock(self._any(), step_ms=step_ms)
+        steps_ms = (-60_000, -5_000, -300, -1, 1, 300, 5_000, 60_000)
+        allowed_ms = [step for step in steps_ms if abs(step) <= self._world.swarm.step_max_ms]
+        self._set_clock(self._any(), step_ms=self._chance.choice(allowed_ms))
 
     async def _drift(self) -> None:
         self._set_clock(self._any(), drift_ppm=self._chance.choice((-5_000, -200, 0, 200, 5_000)))
@@ -267,6 +268,10 @@ class Nemesis:
         self._chance.choice(self._people).vanish(self._chance.choice((0.1, 2, 8)))
 
     # ---- the rest ----------------------------------------------------------------------------
+
+    def _for_s(self, *seconds: float) -> float:
+        """How long something lasts: one of these, unless that is too long for this run."""
+        return min(self._chance.choice(seconds), self._world.swarm.fault_max_s)
 
     async def _again_and_again(
         self, kind: str, every_s: float, strike: Callable[[], Awaitable[None]]

@@ -60,6 +60,8 @@ class Wire(Pipe):
         self.deserted = False
         #: The receiving machine is gone: nobody there who could say that nobody reads.
         self.unattended = False
+        #: Of the receiver that waits. Invariant: ends when the first piece arrives, if that is known.
+        self._until_arrival: trio.CancelScope | None = None
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await trio.lowlevel.checkpoint()
@@ -77,7 +79,8 @@ class Wire(Pipe):
             rest = rest[room:]
 
     async def receive_some(self, max_bytes: int | None) -> bytes:
-        await trio.lowlevel.checkpoint()
+        if self._data or self._transit or self.broken or self.severed:
+            await trio.lowlevel.checkpoint()  # otherwise it waits, which is one
         while True:
             if self.broken:
                 raise trio.ClosedResourceError
@@ -88,8 +91,9 @@ class Wire(Pipe):
                 raise trio.BrokenResourceError
             if next_s < 0:
                 return b""
-            with trio.move_on_at(next_s):
+            with trio.CancelScope(deadline=next_s) as self._until_arrival:
                 await self._changed.wait()
+            self._until_arrival = None
 
     def end(self) -> None:
         if not (self.ended or self.deserted or self.severed):
@@ -142,7 +146,9 @@ class Wire(Pipe):
         self._last_s = arrival_s
         self._transit.append((arrival_s, piece))
         self._transit_bytes += len(piece)
-        self.notify()
+        # The receiver need not be woken only to wait again: by far most pieces come to one that waits.
+        if self._until_arrival is not None and not self.link.blocked:
+            self._until_arrival.deadline = min(self._until_arrival.deadline, arrival_s)
 
     def _arrive(self) -> float:
         """Moves what has arrived; when the next piece does: `inf` not yet known, below 0 the end."""

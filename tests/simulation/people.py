@@ -87,6 +87,7 @@ class Publisher(Person):
         self._shelf = shelf
         self._numbers = count()
         self._unanswered: list[list[Event]] = []
+        self._haste = world.chance(f"{name} in haste")
 
     async def work(self) -> None:
         timeout_s = self.one_of(1.5, 10)
@@ -133,7 +134,9 @@ class Publisher(Person):
         try:
             if self.random.random() < 0.02:
                 await self._contradict(db, events[0])
-            await db.publish_many(TOPIC, events)
+            # What is published in the end shows that all is well again, and must be certain.
+            hasty = not self.world.calm.is_set() and self._haste.random() < self.world.swarm.hasty
+            await db.publish_many(TOPIC, events, acks="leader" if hasty else None)
         except Conflict:
             return  # nothing of the batch is stored
         except ChronosError as error:

@@ -12,7 +12,6 @@ from traceback import format_exception
 from typing import Final, final
 
 import trio
-from trio.testing import MockClock
 
 from chronosdb.testing.machine import DATA_DIR
 from chronosdb.wal import UnreadableRecord
@@ -21,6 +20,7 @@ from tests.proof.dump import dump
 from tests.proof.dump_cluster import Holder, dump_cluster
 from tests.proof.history import read_history
 from tests.simulation.ending import Ending
+from tests.simulation.leaping_clock import LeapingClock
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.operator import Operator
 from tests.simulation.people import Clerk, Member, Person, Publisher, Shelf
@@ -60,7 +60,7 @@ def run(
 ) -> Result:
     """The run of `seed` with so many nodes; `tell` hears its story."""
     began_s = process_time()
-    clock = MockClock(autojump_threshold=0)
+    clock = LeapingClock()
     trace = Trace(clock.current_time, tell)
     # A collection may close what a task left half-way, at a moment that other runs decide.
     gc.collect()
@@ -68,7 +68,8 @@ def run(
     schedule_by(seed)
     try:
         with _complaints() as complaints:
-            world = trio.run(_live, swarm(seed, nodes), seed, clock, trace, trouble_s, clock=clock)
+            peculiar = swarm(seed, nodes, trouble_s)
+            world = trio.run(_live, peculiar, seed, clock, trace, trouble_s, clock=clock)
         history = world.history.getvalue()
         violations = [*world.violations, *complaints, *_judged(history)]
     except BaseException as error:
@@ -103,7 +104,7 @@ def _is_endless(error: BaseException) -> bool:
 
 
 async def _live(
-    peculiar: Swarm, seed: int, clock: MockClock, trace: Trace, trouble_s: float
+    peculiar: Swarm, seed: int, clock: LeapingClock, trace: Trace, trouble_s: float
 ) -> World:
     async with trio.open_nursery() as nursery:
         world = World(seed, peculiar, clock, trace, nursery)

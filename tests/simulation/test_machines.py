@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from trio.testing import MockClock
 
 from chronosdb.testing.memory_disk import MemoryDisk, PowerCut
+from tests.simulation.leaping_clock import LeapingClock
 from tests.simulation.trace import Trace
 from tests.simulation.wall import DriftingWall
 
@@ -37,12 +37,12 @@ def test_a_power_cut_takes_what_a_killed_process_left_unsynced() -> None:
 
 def test_a_wall_clock_drifts_and_is_stepped_against_the_monotonic_one() -> None:
     """What it has gained stays; a step changes it at once."""
-    clock = MockClock()
+    clock = LeapingClock()
     wall = DriftingWall(clock, Trace(clock.current_time), "a", start_ms=1000)
     wall.set(drift_ppm=500_000)
-    clock.jump(2)
+    clock.deadline_to_sleep_time(2)
     assert wall() == 4_000_000_000
     wall.set(step_ms=-3000)
     assert wall() == 1_000_000_000
-    clock.jump(2)
+    clock.deadline_to_sleep_time(4)
     assert wall() == 3_000_000_000

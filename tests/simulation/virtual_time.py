@@ -7,7 +7,8 @@ from functools import partial, wraps
 from typing import Any
 
 import trio
-from trio.testing import MockClock
+
+from tests.simulation.leaping_clock import LeapingClock
 
 
 def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -15,6 +16,6 @@ def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]
 
     @wraps(test)
     def run(**fixtures: Any) -> None:
-        trio.run(partial(test, **fixtures), clock=MockClock(autojump_threshold=0))
+        trio.run(partial(test, **fixtures), clock=LeapingClock())
 
     return run

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
-from trio.testing import MockClock
-
+from tests.simulation.leaping_clock import LeapingClock
 from tests.simulation.trace import Trace
 
 
@@ -13,7 +12,7 @@ from tests.simulation.trace import Trace
 class DriftingWall:
     """Wall time in nanoseconds, made of the virtual monotonic time. Can be read from any thread."""
 
-    def __init__(self, clock: MockClock, trace: Trace, name: str, start_ms: int) -> None:
+    def __init__(self, clock: LeapingClock, trace: Trace, name: str, start_ms: int) -> None:
         self._clock = clock
         self._trace = trace
         self._name = name

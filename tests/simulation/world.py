@@ -10,7 +10,6 @@ from typing import Any, Final, final
 
 import anyio.abc
 import trio
-from trio.testing import MockClock
 
 from chronosdb.client import Client, connect
 from chronosdb.client.seams import Seams
@@ -24,6 +23,7 @@ from chronosdb.testing.network import AnyioStream
 from chronosdb.wire.errors import ChronosError
 from tests.proof.recorded import Recorded
 from tests.simulation.computer import Computer, Surroundings
+from tests.simulation.leaping_clock import LeapingClock
 from tests.simulation.network import Network
 from tests.simulation.survival import AttentiveRecorder, lost
 from tests.simulation.swarm import Swarm
@@ -44,7 +44,7 @@ class World:
     """One run. Whoever needs chance in it asks for a generator of its own, by name."""
 
     def __init__(
-        self, seed: int, swarm: Swarm, clock: MockClock, trace: Trace, nursery: trio.Nursery
+        self, seed: int, swarm: Swarm, clock: LeapingClock, trace: Trace, nursery: trio.Nursery
     ) -> None:
         self.seed = seed
         self.swarm = swarm
