@@ -81,20 +81,28 @@ def lateness(contestants: Sequence[Contestant], scale: float) -> list[Piece]:
 
 def burst(contestants: Sequence[Contestant], scale: float) -> list[Piece]:
     """Everything due in one millisecond."""
-    title = "burst: 100,000 events due in one ms (10,000 for who syncs each event)"
-    return [_piece("burst", title, _burst, contestants, int(scale * 100_000))]
+    events = int(scale * 100_000)
+    title = f"burst: {events:,} events due in one ms (a tenth for who syncs each event)"
+    return [_piece("burst", title, _burst, contestants, events)]
 
 
 def drain(contestants: Sequence[Contestant], scale: float) -> list[Piece]:
     """A backlog and one consumer."""
-    title = "drain: 200,000 events that are due, one consumer that reads and acks them"
-    return [_piece("drain", title, _drain, contestants, int(scale * 200_000))]
+    events = int(scale * 200_000)
+    title = (
+        f"drain: {events:,} events that are due (a tenth for who syncs each event),"
+        " one consumer that reads and acks them"
+    )
+    return [_piece("drain", title, _drain, contestants, events)]
 
 
 def pending_events(contestants: Sequence[Contestant], scale: float) -> list[Piece]:
     """Memory, and the start after a crash."""
-    title = "pending: 1,000,000 events due in 1 to 2 h (100,000 for who syncs each); then kill -9"
     events = int(scale * 1_000_000)
+    title = (
+        f"pending: {events:,} events due in 1 to 2 h (a tenth for who syncs each event);"
+        " then kill -9"
+    )
     return [_piece("pending", title, _pending, contestants, events, runs=3)]
 
 
