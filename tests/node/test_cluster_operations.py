@@ -292,7 +292,7 @@ async def test_a_node_alone_describes_itself_and_moves_nothing(clock: MockClock)
 
 async def test_every_figure_is_documented(clock: MockClock) -> None:
     """docs/metrics.md has a row for each, as a scrape shows it, and for no other."""
-    table = read("docs/metrics.md").split("\nA node in a cluster has")[1]
+    table = read("docs/metrics.md").split("\nA node in a cluster has")[1].split("\nA node with ")[0]
     rows = re.findall(r"^\| `chronosdb_(\w+)` \| (\w+) \|([^|]*)\| (.*?) \|$", table, re.MULTILINE)
     documented = {
         name: (kind, re.findall(r"\w+", labels), text) for name, kind, labels, text in rows
@@ -321,6 +321,7 @@ async def test_figures_tell_what_a_node_holds_and_leads(clock: MockClock) -> Non
                 ("leader",): led,
                 ("follower",): 6 - led,
                 ("opening",): 0,
+                ("damaged",): 0,
             }
             assert set(figures["copy_lag_bytes"].labels) == {"topic", "partition", "node"}
             assert [nbytes for _, nbytes in figures["copy_lag_bytes"].samples] == [0] * 2 * led

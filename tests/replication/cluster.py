@@ -192,6 +192,17 @@ class Host:
     def records(self, identity: PartitionId = FIRST) -> list[Record]:
         return list(self.log(identity).scan())
 
+    def flip(self, record: Record, at: int) -> bool:
+        """Let a byte of a record of the first partition go wrong; False: it is not on the disk yet."""
+        base = max(s.start.lsn for s in self.log().segments() if s.start.lsn <= record.lsn)
+        path = f"/d/{FIRST.directory}/{base:020d}.log"
+        pos = 64 + record.lsn - base + at
+        byte = self.disk.read_file(path)[pos]
+        if not self.disk.is_durable(path):
+            return False
+        self.disk.damage(path, pos, bytes([byte ^ 0x10]))
+        return True
+
 
 class World:
     """All hosts, their network, and what the metadata say."""
@@ -318,7 +329,9 @@ class World:
 
     def check(self) -> None:
         """That no process died."""
-        assert [e for host in self.running if host.life for e in host.life.errors] == []
+        for host in self.running:
+            if host.life is not None and host.life.errors:
+                raise ExceptionGroup(f"node {host.name} ended", host.life.errors)
 
 
 def batch(*ids: str, due_ms: int = START_MS, payload: bytes = b"x") -> EventBatch:

@@ -24,7 +24,16 @@ from chronosdb.node.partition.records import Kind
 from chronosdb.node.partition.retirement import RetentionLimits
 from chronosdb.node.replication.options import ReplicationOptions
 from chronosdb.testing.chance import Random
-from chronosdb.wal import Log, LogClosed, LogOptions, Record
+from chronosdb.wal import (
+    DamagedRecord,
+    Log,
+    LogClosed,
+    LogDamaged,
+    LogMissing,
+    LogOptions,
+    OutOfRange,
+    Record,
+)
 from tests.replication.cluster import FIRST, START_MS, Host, World, publish, world
 
 _CHAOS_S: Final = 20.0
@@ -56,7 +65,9 @@ class Witness:
             copy = host.life.copies._copies.get((FIRST.topic_id, FIRST.partition))
             if copy is None or copy.log is None:
                 continue
-            with suppress(LogClosed):  # it is becoming something else
+            with suppress(
+                LogClosed, DamagedRecord
+            ):  # it is becoming something else, or is mended now
                 self._look_at(host, copy.log, copy.high_watermark)
 
     def _look_at(self, host: Host, log: Log, high_watermark: int) -> None:
@@ -222,6 +233,28 @@ class Chaos:
     def _delay_s(self, pace: float) -> float:
         return self.random.random() * pace
 
+    async def rot(self) -> None:
+        """Let bytes go wrong in one node's log, of records that another one has, and was told are durable."""
+        victim = self.w[self.random.choice(list(self.w.machines))]
+        if self.random.random() < 0.5:
+            return
+        while True:
+            await trio.sleep(self.random.random() * 6)
+            if self.calm:
+                return
+            with suppress(DamagedRecord, LogDamaged, LogMissing, OutOfRange):
+                self._flip(victim)
+
+    def _flip(self, victim: Host) -> None:
+        mine = victim.records()
+        others = [host for host in self.w.machines.values() if host is not victim]
+        has = {r.lsn: r for r in self.random.choice(others).records()}
+        durable_lsn = mine[-1].synced_lsn if mine else 0
+        common = [r for r in mine if has.get(r.lsn) == r and r.next_lsn <= durable_lsn]
+        # Towards the end: that is where who is started begins to read.
+        if common and victim.flip(self.random.choice(common[-40:]), self.random.randint(0, 39)):
+            self.life.counts["flipped"] += 1
+
     async def retain(self) -> None:
         """Let old segments go."""
         while True:
@@ -256,8 +289,25 @@ class Chaos:
                 self.next_id += 1
                 leader = await self.w.leader(within_s=_HEAL_S)
         await self.w.settled(within_s=_HEAL_S)
+        with trio.fail_after(_HEAL_S):
+            while not all(self._is_sound(host) for host in self.w.running):  # noqa: ASYNC110
+                await trio.sleep(1)
+        for host in self.w.running:
+            mended = host.copies.mended
+            self.life.counts["mended"] += mended.records
+            self.life.counts["set aside"] += mended.set_aside
+            # What the others deleted nobody has any more, and what was cut off nobody needs.
+            assert not mended.set_aside or self.w.retention.nbytes, "it could have been mended"
         self.witness.look()
         self._judge(leader)
+
+    def _is_sound(self, host: Host) -> bool:
+        """Whether its copy has a log that can be read from end to end; who reads it sees to that."""
+        assert host.life is not None
+        log = host.life.copies._copies[FIRST.topic_id, FIRST.partition].log
+        with suppress(DamagedRecord, OutOfRange, LogClosed):
+            return log is not None and all(True for _ in log.scan())
+        return False
 
     def _judge(self, leader: Partition) -> None:
         for host in self.w.running:
@@ -333,6 +383,7 @@ async def live(clock: MockClock, seed: int, chaos_s: float) -> Life:
                 for number in range(3):
                     wild.start_soon(chaos.publisher, number)
                 wild.start_soon(chaos.nemesis)
+                wild.start_soon(chaos.rot)
                 await trio.sleep(chaos_s)
                 chaos.calm = True
             await chaos.end()

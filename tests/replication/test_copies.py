@@ -160,6 +160,22 @@ async def test_a_leader_that_was_restarted_does_not_lead_its_old_epoch(
         await w.leader()
 
 
+async def test_who_is_elected_in_an_epoch_that_it_promised_before_a_restart_asks_for_another(
+    autojump_clock: MockClock,
+) -> None:
+    """It cannot know that it has not led it, and nobody else would find out that it does not."""
+    async with world(autojump_clock, "a", "b", "c") as w:
+        await w.leader()
+        await w.fence(FIRST, 2)
+        await w["b"].crash()
+        await w["b"].start()
+        w.change(FIRST, leader="b", epoch=2)
+        await trio.sleep(5)
+        assert w.leading() == []
+        assert w["b"].life is not None
+        assert (1, 0, 2) in w["b"].life.lease.refusals
+
+
 async def test_a_restarted_leader_whose_metadata_are_old_does_not_lead_again(
     autojump_clock: MockClock,
 ) -> None:

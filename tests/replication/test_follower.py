@@ -139,17 +139,18 @@ async def test_what_is_not_held_is_absent(autojump_clock: MockClock) -> None:
 
 
 async def test_a_copy_never_takes_back_what_was_committed(autojump_clock: MockClock) -> None:
-    """A leader without it is a mistake, and ends the node before anything is lost."""
+    """A leader without it is a mistake, which is noticed before anything is written (test_mending.py)."""
     async with world(autojump_clock, "a", "b") as w:
         host = await _alone(w)
         end = host.log().end_lsn
         session = await _begin(host, 2)
+        follower: Any = host.copies._copies[1, 0]._follower
         with pytest.raises(CommittedLost, match="was committed"):
-            await host.copies._append(_item(2, session, 0))
+            await follower.append(_item(2, session, 0))
         reset = PlainPoint(0, 0, 0, 0)
         item = AppendItem(1, 0, 2, session, 0, 0, 0, reset, True, b"")
         with pytest.raises(CommittedLost):
-            await host.copies._append(item)
+            await follower.append(item)
         assert host.log().end_lsn == end
 
 

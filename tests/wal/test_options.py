@@ -20,6 +20,7 @@ def test_the_defaults_are_those_promised() -> None:
         ({"segment_bytes": 1 << 20}, "segment_bytes must hold the largest record"),
         ({"index_interval_bytes": 0}, "index_interval_bytes"),
         ({"disk_reserve_bytes": -1}, "disk_reserve_bytes"),
+        ({"disk_reserve_bytes": 10, "disk_floor_bytes": 11}, "disk_floor_bytes"),
         ({"allocate_min_bytes": 0}, "allocate_min_bytes"),
         ({"allocate_max_bytes": 1}, "allocate_min_bytes"),
         ({"scan_bytes": 63}, "scan_bytes"),

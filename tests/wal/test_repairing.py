@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -142,6 +143,59 @@ def test_bytes_that_are_not_the_missing_record_are_refused(copies: Copies) -> No
         assert "pwrite" not in copies.disk.calls
         copies.log.repair(record.lsn, copies.raw(record))
     assert records_of(copies.log) == copies.records
+
+
+def test_a_copy_of_another_epoch_does_not_get_between(copies: Copies) -> None:
+    """One that would follow a newer epoch, or lead to an older one, was written by another leader."""
+    record = copies.records[40]
+    before, after = copies.records[39], copies.records[41]
+    assert before.epoch > 0
+    copies.damage(record)
+    point = copies.log.point(record.lsn)
+    for epoch in (before.epoch - 1, after.epoch + 1):
+        other = replace(draft(record.offsets + 3 * 40), epoch=epoch)
+        raw = b"".join(encode_group([other], point, 0)[0])
+        assert len(raw) == record.nbytes
+        with pytest.raises(BadCopy, match="would follow one of"):
+            copies.log.repair(record.lsn, raw)
+
+
+def test_a_log_remembers_the_last_damage_that_was_met(copies: Copies) -> None:
+    """Whoever met it, and however, until somebody has seen to it."""
+    log, record = copies.log, copies.records[40]
+    copies.damage(record)
+    for meet in (
+        lambda: log.read(record.lsn),
+        lambda: log.raw(record.lsn, 1),
+        lambda: list(log.scan()),
+        lambda: log.at_offset(record.offset),
+    ):
+        with pytest.raises(DamagedRecord):
+            meet()
+        assert log.damage is not None
+        assert log.damage.lsn == record.lsn
+        log.forget_damage()
+    assert log.repair(record.lsn, copies.raw(record)) is True
+    assert log.repair(record.lsn, copies.raw(record)) is False
+    assert records_of(log) == copies.records
+
+
+def test_what_lies_around_damage_can_be_known(copies: Copies) -> None:
+    """The epoch of the record before it, and the sound ones behind it in its segment."""
+    log = copies.log
+    second = log.segments()[1]
+    inside = [r for r in copies.records if second.start.lsn <= r.lsn < second.end.lsn]
+    for record in (inside[4], inside[5]):
+        copies.damage(record)
+    assert log.epoch_before(inside[4].lsn) == inside[3].epoch
+    assert list(log.sound_behind(inside[4].lsn)) == inside[6:]
+    with pytest.raises(DamagedRecord):
+        log.epoch_before(inside[5].lsn)
+    assert log.epoch_before(0) == 0
+    with pytest.raises(OutOfRange):
+        log.epoch_before(log.end_lsn + 1)
+    with pytest.raises(OutOfRange):
+        list(log.sound_behind(log.end_lsn + 4096))
 
 
 def test_nothing_is_written_into_the_middle_of_a_record(copies: Copies) -> None:

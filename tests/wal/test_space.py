@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chronosdb.wal import DiskFull, Log, LogOptions, Record
@@ -103,6 +105,19 @@ def test_an_emergency_may_use_what_others_must_leave() -> None:
     assert log.failed is None
     disk.crash()
     assert records_of(open_log(disk)) == records + more
+
+
+def test_not_even_an_emergency_takes_the_floor() -> None:
+    """What is below it others may write; a copy of another log stops there as well."""
+    options = replace(SMALL, disk_floor_bytes=1500)
+    disk = MemoryDisk(capacity=SMALL.disk_reserve_bytes + 1000)
+    log = open_log(disk, options)
+    records = fill(log)
+    records += fill(log, emergency=True)
+    assert disk.free_bytes(DIRECTORY) >= options.disk_floor_bytes
+    assert log.failed is None
+    disk.crash()
+    assert records_of(open_log(disk, options)) == records
 
 
 def test_a_full_disk_at_any_size_never_harms_the_log() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, TypeVar, final
 
 from chronosdb.wal import layout
 from chronosdb.wal.disk import full_disk_is_clean, replace_file
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from chronosdb.testing.chance import Random
+
+T = TypeVar("T")
 
 # What a device writes as one: a larger write may come through in part, in any order.
 SECTOR_BYTES = 512
@@ -227,7 +229,10 @@ class MemoryDisk:
     def rename(self, source: str, target: str) -> None:
         self.enter("rename", source, target)
         assert layout.parent(source) == layout.parent(target)
-        self._set_names({target: self._inode(source), source: None})
+        if source in self._directories:
+            self._rename_directory(source, target)
+        else:
+            self._set_names({target: self._inode(source), source: None})
 
     def unlink(self, path: str) -> None:
         self.enter("unlink", path)
@@ -242,6 +247,15 @@ class MemoryDisk:
         self._directories.remove(path)
         gone = [names for names in self._pending_names if layout.parent(next(iter(names))) == path]
         assert not gone, "removed before its names were durable"
+
+    def _rename_directory(self, source: str, target: str) -> None:
+        """Durable at once, as mkdir is."""
+        assert not self.exists(target), "directories are not replaced"
+        self._directories ^= {source, target}
+        _move_names(self._names, source, target)
+        _move_names(self._durable_names, source, target)
+        for changes in self._pending_names:
+            _move_names(changes, source, target)
 
     def fsync_dir(self, path: str) -> None:
         self.enter("fsync_dir", path)
@@ -307,6 +321,10 @@ class MemoryDisk:
     def armed(self) -> bool:
         """Whether an injected error is still to come."""
         return self._fail_in is not None and self._fail_in > 0
+
+    def is_durable(self, path: str) -> bool:
+        """Whether all that was written to a file is on the device."""
+        return not self._inode(path).pending
 
     def damage(self, path: str, pos: int, data: bytes) -> None:
         """Overwrites bytes behind everybody's back, durably."""
@@ -395,6 +413,11 @@ class MemoryDisk:
     def _set_names(self, changes: dict[str, Inode | None]) -> None:
         _apply_names(self._names, changes)
         self._pending_names.append(changes)
+
+
+def _move_names(names: dict[str, T], source: str, target: str) -> None:
+    for path in [path for path in names if layout.parent(path) == source]:
+        names[target + path.removeprefix(source)] = names.pop(path)
 
 
 def _apply_names(names: dict[str, Inode], changes: dict[str, Inode | None]) -> None:

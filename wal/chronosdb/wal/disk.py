@@ -74,7 +74,7 @@ class Disk(Protocol):
         """Makes a directory and its missing parents, mode 0700, and makes them durable."""
 
     def rename(self, source: str, target: str) -> None:
-        """Moves a file over ``target``; durable after ``fsync_dir``."""
+        """Moves a file over ``target``, or a directory to a free name; durable after ``fsync_dir``."""
 
     def unlink(self, path: str) -> None:
         """Removes a file; durable after ``fsync_dir``."""

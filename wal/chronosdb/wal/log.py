@@ -136,7 +136,7 @@ class Log(ReadableLog):
         """Makes sure that the next group, of ``nbytes`` (see Draft.nbytes), will find its space.
 
         Goes on in a new segment if the group does not fit into this one. Only an ``emergency``
-        may use the last ``disk_reserve_bytes`` of the file system.
+        may use the last ``disk_reserve_bytes`` of the file system, but for ``disk_floor_bytes``.
 
         Raises:
             DiskFull: there is no room. Nothing was written, and the log goes on working.
@@ -288,8 +288,8 @@ class Log(ReadableLog):
         cuts = self._reader.view.cuts + 1
         self._go_on(segment, View((Segment(start, index),), start, cuts))
 
-    def repair(self, lsn: int, raw: bytes) -> None:
-        """Puts a damaged record back in its place; durable on return.
+    def repair(self, lsn: int, raw: bytes) -> bool:
+        """Puts a damaged record back in its place, durably; false if it is there, and sound.
 
         ``raw`` is that one record, as another copy of this log has it. It may take no byte of a
         record that is sound. A log too damaged to be opened for writing can be repaired while it is
@@ -305,9 +305,11 @@ class Log(ReadableLog):
         if not damaged:
             self._writer()
         there = self._reader.surroundings(lsn, end_is_lost=damaged)
-        if is_missing(one_record(raw, lsn), there):
-            with self._fail_stop.watch():
-                write_in_place(self._disk, self._directory, there.base_lsn, lsn, raw)
+        if not is_missing(one_record(raw, lsn), there):
+            return False
+        with self._fail_stop.watch():
+            write_in_place(self._disk, self._directory, there.base_lsn, lsn, raw)
+        return True
 
     def close(self) -> None:
         """Syncs, gives unused space back, and notes how far the log is durable. Idempotent.
@@ -432,7 +434,8 @@ class Log(ReadableLog):
             write_sidecar(self._disk, self._directory, start.lsn, index, end.lsn)
 
     def _spendable(self, *, emergency: bool) -> int:
-        kept = 0 if emergency else self._options.disk_reserve_bytes
+        options = self._options
+        kept = options.disk_floor_bytes if emergency else options.disk_reserve_bytes
         return self._disk.free_bytes(self._directory) - kept
 
     def _writer(self) -> SegmentWriter:

@@ -21,7 +21,7 @@ from chronosdb.wal.errors import DamagedRecord, LogClosed, OutOfRange, Unreadabl
 from chronosdb.wal.index import Column, SparseIndex
 from chronosdb.wal.repairing import Surroundings, around_bad_sectors
 from chronosdb.wal.segment import SEGMENT_HEADER_BYTES, file_position
-from chronosdb.wal.segment_reader import SegmentReader
+from chronosdb.wal.segment_reader import Gap, SegmentReader
 from chronosdb.wal.sidecar import read_sidecar
 from chronosdb.wal.view import Segment, View
 
@@ -58,6 +58,8 @@ class LogReader:
         self._sealed_index = lru_cache(options.open_files_max)(self._load_index)
         # Invariant: replaced whole, and only by the writer.
         self.view = view
+        # What some read failed of last. Set by any thread, forgotten by whoever mends it.
+        self.damage: DamagedRecord | None = None
         # Sidecars that were missing, of segments in the view of that number, from start to end.
         self._rebuilt: dict[tuple[int, Point, Point], SparseIndex] = {}
 
@@ -97,7 +99,7 @@ class LogReader:
             DamagedRecord: no record begins there, or those before it are damaged.
         """
         view = self.view
-        tail = self._point(view, lsn)
+        tail = self._find_in_view(lambda view: self._point(view, lsn))
         i = view.at(lsn)
         last = Segment(view.segments[i].start, self._index(view, i).below(lsn))
         return View((*view.segments[:i], last), tail, view.cuts + 1)
@@ -128,9 +130,16 @@ class LogReader:
         """
         return self._find_in_view(lambda view: self._point(view, lsn))
 
+    def epoch_before(self, lsn: int) -> int:
+        """Epoch of the record that ends at ``lsn``; 0 if none does. Raises OutOfRange, DamagedRecord."""
+        view = self.view
+        self._checked_stop(view, lsn, None)
+        before = self._before(view, lsn)
+        return 0 if before is None else before.epoch
+
     def last(self) -> Record | None:
         """The newest record; None if there is none. Raises DamagedRecord if it is damaged."""
-        return self._before(self.view, self.tail.lsn)
+        return self._find_in_view(lambda view: self._before(view, view.tail.lsn))
 
     def raw(self, lsn: int, max_bytes: int, stop_lsn: int | None) -> bytes:
         """The bytes of whole records, all of one segment.
@@ -193,6 +202,11 @@ class LogReader:
             end if stop == end.lsn else None,
         )
 
+    def sound_behind(self, lsn: int) -> Iterator[Record]:
+        """The valid records behind damage at ``lsn``, up to the end of its segment. Raises OutOfRange."""
+        items = self.surroundings(lsn, end_is_lost=True).items
+        return (item for item in items if item.lsn > lsn and not isinstance(item, Gap))
+
     def rebuilt_sidecars(self) -> Iterator[tuple[Point, Point, SparseIndex]]:
         """Indexes of sealed segments that readers had to build: from where to where, each once."""
         view = self.view
@@ -213,8 +227,9 @@ class LogReader:
             view = self.view
             try:
                 return find(view)
-            except DamagedRecord:
+            except DamagedRecord as damage:
                 if self.view.cuts == view.cuts:
+                    self.damage = damage
                     raise
 
     def _scan_unless_cut(self, view: View, start: int, stop: int) -> Iterator[Record]:
@@ -222,6 +237,7 @@ class LogReader:
             yield from self._scan(view, start, stop, self._options.scan_bytes)
         except DamagedRecord as damage:
             if self.view.cuts == view.cuts:
+                self.damage = damage
                 raise
             raise OutOfRange(f"lsn {damage.lsn} has just been cut off the log") from None
 

@@ -36,6 +36,9 @@ class LogOptions:
     """Free space that only emergency reservations may use, so that what is already stored can
     still fire and be settled on a full disk."""
 
+    disk_floor_bytes: int = 0
+    """Free space that no log takes, not even in an emergency: others have to write, too."""
+
     allocate_min_bytes: int = 1 * MIB
     """First preallocation in a segment; each later one is twice as large: idle logs stay small."""
 
@@ -56,7 +59,9 @@ class LogOptions:
             ),
             "segment_bytes must hold the largest record": self.group_bytes_max >= largest,
             "index_interval_bytes must be positive": self.index_interval_bytes >= 1,
-            "disk_reserve_bytes must not be negative": self.disk_reserve_bytes >= 0,
+            "disk_floor_bytes must be from 0 to disk_reserve_bytes": (
+                0 <= self.disk_floor_bytes <= self.disk_reserve_bytes
+            ),
             "allocate_min_bytes must be positive and at most allocate_max_bytes": (
                 1 <= self.allocate_min_bytes <= self.allocate_max_bytes
             ),

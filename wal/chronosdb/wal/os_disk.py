@@ -135,7 +135,7 @@ class OsDisk:
                 self.fsync_dir(str(Path(path).parent))
 
     def rename(self, source: str, target: str) -> None:
-        """Replaces the target."""
+        """Replaces the target; a directory only if that is empty."""
         Path(source).replace(target)
 
     def unlink(self, path: str) -> None:

@@ -9,6 +9,7 @@ from chronosdb.wal.segment import SegmentInfo
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from chronosdb.wal.errors import DamagedRecord
     from chronosdb.wal.log_reader import LogReader
     from chronosdb.wal.record import Point, Record
 
@@ -18,6 +19,15 @@ class ReadableLog:
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
+
+    @property
+    def damage(self) -> DamagedRecord | None:
+        """The last damage that somebody met while reading, until it is forgotten."""
+        return self._reader.damage
+
+    def forget_damage(self) -> None:
+        """Nobody has met any, from now on."""
+        self._reader.damage = None
 
     @property
     def start_lsn(self) -> int:
@@ -78,6 +88,23 @@ class ReadableLog:
             DamagedRecord: no record begins there, or one before it is damaged.
         """
         return self._reader.point(lsn)
+
+    def epoch_before(self, lsn: int) -> int:
+        """Epoch of the record that ends at ``lsn``, damaged or not itself; 0 where the log begins.
+
+        Raises:
+            OutOfRange: the log does not reach there.
+            DamagedRecord: no record ends there, or that one is damaged.
+        """
+        return self._reader.epoch_before(lsn)
+
+    def sound_behind(self, lsn: int) -> Iterator[Record]:
+        """The valid records behind damage at ``lsn``, up to the end of its segment.
+
+        Raises:
+            OutOfRange: the log does not reach there.
+        """
+        return self._reader.sound_behind(lsn)
 
     def scan(self, start_lsn: int | None = None, stop_lsn: int | None = None) -> Iterator[Record]:
         """The records from ``start_lsn`` up to ``stop_lsn``; by default all there are now.

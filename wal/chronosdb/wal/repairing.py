@@ -58,6 +58,7 @@ def is_missing(record: Record, there: Surroundings) -> bool:
         BadCopy: another record, or a part of one, is there, or its neighbours are not the right ones.
     """
     before = there.before
+    epoch = 0
     hole: Gap | None = None
     for item in there.items:
         if hole is not None:
@@ -65,8 +66,10 @@ def is_missing(record: Record, there: Surroundings) -> bool:
             return True
         if item.next_lsn <= record.lsn:
             before = None if isinstance(item, Gap) else item.end
+            epoch = epoch if isinstance(item, Gap) else item.epoch
         elif isinstance(item, Gap):
             _check_begins(record, item, before)
+            _check_epochs(epoch, record.epoch)
             hole = item
         elif item == record:
             return False
@@ -85,7 +88,10 @@ def _check_begins(record: Record, hole: Gap, before: Point | None) -> None:
 
 def _check_following(record: Record, hole: Gap, following: Record | Gap) -> None:
     _check_room(record, hole)
-    if isinstance(following, Gap) or record.next_lsn < following.lsn:
+    if isinstance(following, Gap):
+        return
+    _check_epochs(record.epoch, following.epoch)
+    if record.next_lsn < following.lsn:
         return
     if why := record.end.misfit(following):
         raise BadCopy(f"the copy of lsn {record.lsn} does not lead to the next record: {why}")
@@ -95,6 +101,11 @@ def _check_end(record: Record, hole: Gap, end: Point | None) -> None:
     _check_room(record, hole)
     if end is not None and record.next_lsn == end.lsn and record.end != end:
         raise BadCopy(f"the copy of lsn {record.lsn} does not lead to where the log goes on")
+
+
+def _check_epochs(earlier: int, later: int) -> None:
+    if earlier > later:
+        raise BadCopy(f"with this copy a record of epoch {later} would follow one of {earlier}")
 
 
 def _check_room(record: Record, hole: Gap) -> None:

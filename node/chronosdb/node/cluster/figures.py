@@ -17,7 +17,7 @@ from chronosdb.raft import ClusterView, TopicInfo
 PARTITIONS_MAX: Final = 1_000
 #: Not a name that a topic can have.
 OTHERS: Final = "(other)"
-_ROLES: Final = ("leader", "follower", "opening")
+_ROLES: Final = ("leader", "follower", "opening", "damaged")
 _STEP: Final = 64
 
 
@@ -67,7 +67,12 @@ def copy_figures(counts: CopyCounts) -> Sequence[Figure]:
     roles = [((role,), float(counts.roles[role])) for role in _ROLES]
     lags = [(key, float(nbytes)) for key, nbytes in counts.lags.items()]
     return [
-        Figure("copies", "Copies of partitions on this node.", ["role"], roles),
+        Figure(
+            "copies",
+            "Copies of partitions on this node; `damaged` are those that wait to be mended.",
+            ["role"],
+            roles,
+        ),
         Figure(
             "copy_lag_bytes",
             "By how much of the log a follower is behind this node, which leads.",
@@ -90,6 +95,7 @@ def node_figures(facts: Mapping[str, float]) -> Sequence[Figure]:
 
 
 _NODE_FIGURES: Final = (
+    ("copies_set_aside", "Copies that could not be mended, and were copied anew.", True),
     ("leaderships", "Times that this node began to lead a partition.", True),
     ("lease_held", "1 while this node may lead partitions.", False),
     ("metadata_leads", "1 while this node leads the metadata.", False),
@@ -98,4 +104,5 @@ _NODE_FIGURES: Final = (
     ("partitions_leaderless", "Partitions of the cluster that nobody leads.", False),
     ("peers", "Other nodes of the cluster.", False),
     ("peers_up", "Other nodes that this one is connected to.", False),
+    ("records_mended", "Damaged records that were put right with another copy's bytes.", True),
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from typing import Protocol
 
+from chronosdb.wal import DamagedRecord
 from chronosdb.wire.errors import ChronosError
 
 
@@ -49,3 +51,23 @@ class Replication(Protocol):
     async def everywhere(self, lsn: int) -> None:
         """Return when all in-sync replicas have everything below `lsn`. Raises Deposed."""
         ...
+
+    def damaged(self, error: DamagedRecord) -> None:
+        """What is to be read next is damaged here: this node leads no more, before that is mended."""
+        ...
+
+
+async def unless_damaged(
+    replication: Replication | None, work: Callable[[], Awaitable[None]]
+) -> None:
+    """Do it. Damage that it meets ends this leadership, or, of a node alone, the node.
+
+    Raises:
+        DamagedRecord: there are no replicas.
+    """
+    try:
+        await work()
+    except DamagedRecord as error:
+        if replication is None:
+            raise
+        replication.damaged(error)

@@ -26,7 +26,7 @@ from chronosdb.node.partition.restating import CarryProposal, GroupsProposal, se
 from chronosdb.node.partition.staging import Proposal
 from chronosdb.node.partition.state import PartitionState
 from chronosdb.node.reply import Reply
-from chronosdb.wal import Log, Point, SegmentInfo
+from chronosdb.wal import DamagedRecord, Log, Point, SegmentInfo
 from chronosdb.wire.errors import ChronosError, Conflict, Overloaded
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class Retirement:
                     some = _share(gone)
                     await self._retire(some)
                     gone = gone[len(some) :]
-            except ChronosError as error:
+            except (ChronosError, DamagedRecord) as error:
                 if not self._stopping:
                     logger.info("%s: old segments stay for now: %s", self._name, error)
 

@@ -8,19 +8,19 @@ restart either, for what was sent in it may not have been on this disk yet.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Final
 
 import trio
 
-from chronosdb.node.environment import Threads
+from chronosdb.node.partition.epochs import Extent
 from chronosdb.node.partition.opening import OpenCopy, OpenPartition
 from chronosdb.node.partition.partition import Partition
-from chronosdb.node.replication.assignment import Assignment, Propose
-from chronosdb.node.replication.fences import Fences
-from chronosdb.node.replication.follower import Follower
+from chronosdb.node.replication.assignment import Assignment
+from chronosdb.node.replication.damaged import Trouble, mend_closed, set_aside, until_damaged
+from chronosdb.node.replication.follower import CommittedLost, Follower
 from chronosdb.node.replication.insync import InSync
-from chronosdb.node.replication.leader import Leadership, TermOwner
+from chronosdb.node.replication.leader import Leadership
+from chronosdb.node.replication.mending import place_of
 from chronosdb.node.replication.messages import (
     AppendAnswer,
     AppendItem,
@@ -28,24 +28,13 @@ from chronosdb.node.replication.messages import (
     BeginItem,
     Status,
 )
-from chronosdb.wal import DiskFull, Log, Point
+from chronosdb.node.replication.owner import CopyOwner
+from chronosdb.wal import DamagedRecord, DiskFull, Log, LogDamaged, Point
 
 logger = logging.getLogger(__name__)
 
-_FULL_DISK_PAUSE_S: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class CopyOwner:
-    """What a copy needs of its node."""
-
-    threads: Threads
-    term: TermOwner
-    propose: Propose
-    lag_max_s: float
-    fences: Fences
-    #: Held by who changes the fences.
-    promising: trio.Lock
+#: Between two attempts.
+_PAUSE_S: Final = 1.0
 
 
 class Copy:
@@ -72,23 +61,28 @@ class Copy:
         self._changed = trio.Event()
         self._stopping = False
         self._high_watermark = 0
+        #: What keeps it from following and leading: its log cannot be opened (then there is none), for
+        #: damage or want of space, or could not be read where the term had to, or has what its leader lost.
+        self._trouble: Trouble | None = None
+        #: The last epoch whose leader wanted to send what this copy, in trouble, could not take.
+        self._wanted_by = 0
         #: Set when its log is closed, after `stop`.
         self.closed = trio.Event()
 
     # What the node wants.
 
     async def open(self) -> None:
-        """Open the log, or make it.
-
-        Raises:
-            LogDamaged: bytes that were durable are wrong; nothing was changed.
-        """
+        """Open the log, or make it; later, if it is damaged or the disk is full."""
         is_new = not self._plan.env.disk.exists(self._plan.directory)
         one = self.assignment
-        if is_new and one.epoch > 1 and self._owner.term.me in one.isr:
-            # It counts for what is committed, and has nothing: it was lost, or was never here.
-            await self._mark_part(is_part=True)
-        self._follow_from(await self._owner.threads.run(self._plan.open_copy), 0)
+        try:
+            if is_new and one.epoch > 1 and self._owner.term.me in one.isr:
+                # It counts for what is committed, and has nothing: it was lost, or was never here.
+                await self._mark_part(is_part=True)
+        except DiskFull as error:
+            self._trouble = error
+            return
+        await self._open_log(0)
         if not is_new:
             # Whoever was elected had promised before. The metadata known here may be old.
             self._led = self.floor
@@ -98,10 +92,11 @@ class Copy:
 
         Raises:
             LogFailed: the disk failed.
-            CommittedLost: the leader lacks what was committed.
         """
         while not self._stopping:
-            if self._may_lead:
+            if self._trouble is not None:
+                await self._mend(self._trouble)
+            elif self._may_lead:
                 await self._lead()
             else:
                 await self._follow()
@@ -118,6 +113,9 @@ class Copy:
                 term.assign(assignment)
             else:
                 self._depose(f"epoch {assignment.epoch} is led by {assignment.leader or 'nobody'}")
+        elif assignment.epoch <= self._led:
+            # It had promised this epoch before it was restarted, and was elected in it only now.
+            self._call_election()
         self.see(assignment.epoch)
 
     def stop(self) -> None:
@@ -156,8 +154,18 @@ class Copy:
         return None if self._open is None else self._open.log
 
     @property
+    def opened(self) -> OpenCopy | None:
+        """The log and what is known from it; None while it is being opened, or cannot be."""
+        return self._open
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it waits to be mended, or copied anew."""
+        return self._trouble is not None and not isinstance(self._trouble, DiskFull)
+
+    @property
     def high_watermark(self) -> int:
-        """Below this everything is known to be committed. Invariant: never falls."""
+        """Below this everything is known to be committed. Invariant: falls only with all the log."""
         role = self._leadership or self._follower
         if role is not None:
             self._high_watermark = max(self._high_watermark, role.high_watermark)
@@ -170,11 +178,9 @@ class Copy:
         self._seen = max(self._seen, epoch)
         if self._leadership is not None and self._leadership.epoch < epoch:
             self._depose(f"there is epoch {epoch}")
-        one = self.assignment
-        if one.leader == self._owner.term.me and one.epoch < self.floor:
+        if self.assignment.epoch < self.floor:
             # Should nobody lead in the newer epoch, somebody must be elected again.
-            lease, identity = self._owner.term.lease, self.identity
-            lease.refused(identity.topic_id, identity.partition, one.epoch)
+            self._call_election()
         self._change()
 
     async def begin(self, item: BeginItem) -> BeginAnswer:
@@ -186,6 +192,7 @@ class Copy:
             if item.epoch < self.floor:
                 return BeginAnswer(Status.STALE, self.floor)
             if self._follower is None:
+                self._wanted_by = item.epoch
                 return BeginAnswer(Status.AGAIN, self.floor)
             return self._follower.begin(item.epoch)
 
@@ -196,7 +203,13 @@ class Copy:
                 return AppendAnswer(Status.STALE, self.floor)
             if self._follower is None:
                 return AppendAnswer(Status.AGAIN, self.floor)
-            answer = await self._follower.append(item)
+            try:
+                answer = await self._follower.append(item)
+            except CommittedLost as error:
+                self._follower.end_session()
+                self._trouble, self._wanted_by = error, item.epoch
+                self._change()
+                return AppendAnswer(Status.AGAIN, self.floor)
             if self._follower.is_whole and self._owner.fences.is_part(self._key):
                 await self._mark_part(is_part=False)
             if self._follower.reset_at is not None:
@@ -213,7 +226,7 @@ class Copy:
         while self._leadership is not None and self._leadership.epoch < epoch:
             await self._changed.wait()
         async with self._lock:
-            if self._open is None or self._stopping:
+            if self._open is None or self._stopping or isinstance(self._trouble, DamagedRecord):
                 return None
             periodic = self._plan.options.fsync == "periodic"
             log = self._open.log
@@ -240,12 +253,19 @@ class Copy:
         follower = self._follower
         assert follower is not None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(follower.run)
-            while not (self._stopping or self._may_lead or follower.reset_at):
+            nursery.start_soon(self._run, follower)
+            while not (self._stopping or self._may_lead or self._trouble or follower.reset_at):
                 await self._changed.wait()
             nursery.cancel_scope.cancel()
-        if follower.reset_at is not None and not self._stopping:
+        if isinstance(self._trouble, DamagedRecord):
+            async with self._lock:
+                await self._shut()
+        elif follower.reset_at is not None and not self._stopping:
             await self._begin_anew(follower, follower.reset_at)
+
+    async def _run(self, follower: Follower) -> None:
+        self._trouble = await until_damaged(follower)
+        self._change()
 
     async def _begin_anew(self, follower: Follower, start: Point) -> None:
         """Forget the log, and follow with an empty one that begins elsewhere.
@@ -266,12 +286,11 @@ class Copy:
                 known_lsn = max(self.high_watermark, start.lsn)
                 self._follower = None
                 await self._owner.threads.run(self._open.log.close)
-                opened = await self._owner.threads.run(self._plan.open_copy)
-                self._follow_from(opened, known_lsn)
+                await self._open_log(known_lsn)
         except DiskFull as error:
             logger.warning("%s: %s", self._name, error)
             follower.reset_at = None
-            await trio.sleep(_FULL_DISK_PAUSE_S)
+            await trio.sleep(_PAUSE_S)
 
     async def _lead(self) -> None:
         """Until it is deposed, or to stop."""
@@ -290,8 +309,8 @@ class Copy:
             known_lsn = self.high_watermark
             self._open = self._leadership = None
             if not self._stopping:
-                opened = await self._owner.threads.run(self._plan.open_copy, known_lsn)
-                self._follow_from(opened, known_lsn)
+                await self._open_log(known_lsn)
+                self._trouble = self._trouble or term.damage
             self._change()
 
     def _term(self, copy: OpenCopy, known_lsn: int) -> Leadership:
@@ -307,6 +326,99 @@ class Copy:
         return Leadership(
             owner.term, self._plan, copy, in_sync, name=self._name, high_watermark=known_lsn
         )
+
+    async def _mend(self, trouble: Trouble) -> None:
+        """Try to get out of trouble."""
+        if isinstance(trouble, DiskFull):
+            await self._pause()
+            async with self._lock:
+                await self.open()
+            return
+        if isinstance(trouble, CommittedLost):
+            if self._wanted_by < self.floor:
+                self._trouble = None  # the next leader may have it
+                return
+        elif await self._is_mended(trouble):
+            if self.assignment.epoch <= self._led:
+                self._call_election()
+            return
+        must_be_copied = self._open is None or isinstance(trouble, CommittedLost)
+        if not (must_be_copied and await self._set_aside(trouble)):
+            self._call_election()
+            await self._pause()
+
+    async def _is_mended(self, damage: LogDamaged | DamagedRecord) -> bool:
+        """Whether the first record that is damaged was put right; there may be more."""
+        opened = self._open
+        if opened is not None:
+            is_right = await self.mend_record(opened, place_of(damage))
+            self._trouble = None if is_right else damage
+            return is_right
+        replicas = self.assignment.replicas
+        if not await mend_closed(self._owner.mender, self._plan, replicas, damage, self._lock):
+            return False
+        async with self._lock:
+            await self._open_log(self.high_watermark)
+            # As after any start: whoever was elected had promised before.
+            self._led = max(self._led, self.floor)
+        return True
+
+    async def mend_record(self, opened: OpenCopy, lsn: int) -> bool:
+        """Whether a record that somebody could not read is right now."""
+        log = opened.log
+        mine = Extent(log.start_lsn, log.end_lsn, opened.epochs.reigns)
+        return await self._owner.mender.mend(
+            self.identity, self.assignment.replicas, log, mine, lsn=lsn, lock=self._lock
+        )
+
+    async def _set_aside(self, why: Exception) -> bool:
+        """Begin with nothing, if the newest leader there is wants to send all that is committed."""
+        threads = self._owner.threads
+        try:
+            async with self._lock:
+                if self._wanted_by < self.floor:
+                    return False
+                await self._mark_part(is_part=True)
+                await self._shut()
+                aside = await threads.run(set_aside, self._plan)
+                self._high_watermark = 0
+                self._owner.mender.mended.set_aside += 1
+                logger.error("%s: %s; set aside as %s, and copied anew", self._name, why, aside)
+                await self._open_log(0)
+        except DiskFull as error:
+            logger.warning("%s: %s", self._name, error)
+            return False
+        return True
+
+    async def _shut(self) -> None:
+        """Close the log, and forget what was known from it."""
+        opened, self._open, self._follower = self._open, None, None
+        if opened is not None:
+            await self._owner.threads.run(opened.log.close)
+
+    def _call_election(self) -> None:
+        """Should this node be said to lead, it does not: somebody must be elected again."""
+        one, identity, term = self.assignment, self.identity, self._owner.term
+        if one.leader == term.me:
+            term.lease.refused(identity.topic_id, identity.partition, one.epoch)
+
+    async def _pause(self) -> None:
+        """A second, or until it is to stop."""
+        with trio.move_on_after(_PAUSE_S):
+            while not self._stopping:
+                await self._changed.wait()
+
+    async def _open_log(self, known_lsn: int) -> None:
+        """Follow with what is on disk; what is damaged there has to be mended first."""
+        self._open = self._follower = None
+        try:
+            opened = await self._owner.threads.run(self._plan.open_copy, known_lsn)
+        except (LogDamaged, DamagedRecord, DiskFull) as error:
+            logger.warning("%s: it cannot be opened now: %s", self._name, error)
+            self._trouble = error
+        else:
+            self._trouble = None
+            self._follow_from(opened, known_lsn)
 
     def _follow_from(self, opened: OpenCopy, known_lsn: int) -> None:
         self._open = opened

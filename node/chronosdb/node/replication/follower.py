@@ -8,6 +8,7 @@ an append that was on its way since before can do nothing. One step at a time: w
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -27,11 +28,13 @@ from chronosdb.node.replication.messages import (
     PlainPoint,
     Status,
 )
-from chronosdb.wal import BadCopy, DiskFull, Log, Point, Record, TooLarge
+from chronosdb.wal import BadCopy, DamagedRecord, DiskFull, Log, Point, Record, TooLarge
 
 logger = logging.getLogger(__name__)
 
 _SESSION_BITS: Final = 62
+#: Before what was damaged is read again.
+_DAMAGE_PAUSE_S: Final = 1.0
 
 
 class CommittedLost(Exception):
@@ -84,20 +87,36 @@ class Follower:
         self.is_whole = False
 
     async def run(self) -> None:
-        """Apply what is committed and save the views, until cancelled."""
+        """Apply what is committed and save the views, until cancelled.
+
+        Raises:
+            DamagedRecord: in a group; a checkpoint was not finished, so this state can have no other.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._checkpointer.run)
             while True:
-                await self._news.wait()
-                # What is under way may be finished: what is cancelled here begins elsewhere.
-                await self._applier.apply_up_to(self.high_watermark)
-                self._checkpointer.changed()
-                await self._drop_segments()
+                try:
+                    await self._apply()
+                except DamagedRecord as error:
+                    # Whoever looks after damage has it mended; then it can be read.
+                    logger.warning("%s: it waits until this is mended: %s", self._name, error)
+                await trio.sleep(_DAMAGE_PAUSE_S)
+                self._news.set()
+
+    async def _apply(self) -> None:
+        """Raises DamagedRecord: what is committed cannot be read."""
+        while True:
+            await self._news.wait()
+            # What is under way may be finished: what is cancelled here begins elsewhere.
+            await self._applier.apply_up_to(self.high_watermark)
+            self._checkpointer.changed()
+            await self._drop_segments()
 
     async def save(self) -> None:
         """Save the views."""
         if self._copy.log.has_space():
-            await self._checkpointer.save()
+            with suppress(DamagedRecord):  # the next start finds it, too
+                await self._checkpointer.save()
 
     def begin(self, epoch: int) -> BeginAnswer:
         """A leader of `epoch`, the newest there is, begins; the caller holds the lock."""
@@ -127,7 +146,7 @@ class Follower:
             status = await self._follow(item)
         except DiskFull:
             status = Status.FULL
-        except (BadCopy, TooLarge) as error:
+        except (BadCopy, TooLarge, DamagedRecord) as error:
             status = self._misfit(str(error))
         return AppendAnswer(status, item.epoch, log.end_lsn)
 
@@ -162,9 +181,8 @@ class Follower:
         if item.lsn < self.high_watermark:
             raise CommittedLost(
                 f"{self._name}: the leader of epoch {item.epoch} shares this copy's log only up to"
-                f" lsn {item.lsn}, but everything up to {self.high_watermark} was committed. If a"
-                " replica was elected that was not in sync, or power cuts met fsync = periodic, that"
-                f" part is lost: remove {self._plan.directory} and start again, to copy it anew"
+                f" lsn {item.lsn}, but everything up to {self.high_watermark} was committed: a replica"
+                " was elected that was not in sync, or power cuts met fsync = periodic"
             )
 
     async def _cut(self, item: AppendItem) -> None:

@@ -17,7 +17,7 @@ import trio
 
 from chronosdb.node.clock import Signal
 from chronosdb.node.partition import records
-from chronosdb.node.partition.acks import Deposed
+from chronosdb.node.partition.acks import Deposed, unless_damaged
 from chronosdb.node.partition.opening import OpenCopy, OpenPartition
 from chronosdb.node.partition.partition import Partition
 from chronosdb.node.replication import quorum
@@ -26,7 +26,7 @@ from chronosdb.node.replication.assignment import Assignment, LeaseView
 from chronosdb.node.replication.feed import Feed
 from chronosdb.node.replication.insync import InSync
 from chronosdb.node.replication.sender import Sender
-from chronosdb.wal import DiskFull, Log
+from chronosdb.wal import DamagedRecord, DiskFull, Log
 from chronosdb.wire.errors import ChronosError, NotLeader
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,8 @@ class Leadership:
         #: Set, and replaced, when anything has moved that somebody may wait for.
         self._moved = trio.Event()
         self._error: ChronosError | None = None
+        #: What ended the term, if it was that.
+        self.damage: DamagedRecord | None = None
         self._partition: Partition | None = None
         self._leads = False
         self._handed_over = Signal()
@@ -117,7 +119,8 @@ class Leadership:
             nursery.start_soon(self._take_back)
             try:
                 with suppress(Deposed):
-                    await self._begin()
+                    await unless_damaged(self, self._begin)
+                    self._check()
                     await self._serve()
             finally:
                 for node, feed in self._feeds.items():
@@ -270,6 +273,11 @@ class Leadership:
         while quorum.everywhere(self._in_sync.isrs, self._in_sync.synced) < lsn:
             self._check()
             await self._moved.wait()
+
+    def damaged(self, error: DamagedRecord) -> None:
+        """See `Replication.damaged`."""
+        self.damage = error
+        self.depose(f"its log is damaged here: {error}")
 
     # What its followers say.
 

@@ -150,6 +150,28 @@ class Handover(Struct, frozen=True, array_like=True):
     to: str
 
 
+class RecordItem(Struct, frozen=True, array_like=True):
+    """Body of `record`: somebody's record at `lsn` is damaged; a piece of it from this byte on, please."""
+
+    topic_id: _Number
+    partition: _Number
+    lsn: _Number
+    skip: _Number
+
+
+class RecordAnswer(Struct, frozen=True, array_like=True):
+    """What the log says that it comes from, and the piece; empty: it has no such record."""
+
+    start_lsn: _Number
+    end_lsn: _Number
+    reigns: Annotated[list[_Reign], Meta(max_length=REIGNS_MAX)]
+    #: Below this everything is committed.
+    high_watermark: _Number
+    #: Whether the record ends with these bytes.
+    whole: bool
+    raw: bytes
+
+
 T = TypeVar("T")
 
 encode = msgspec.msgpack.Encoder().encode
