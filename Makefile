@@ -24,8 +24,8 @@ demo: $(READY) ## start a node, fire real records at their real spacing, kill -9
 cluster: $(READY) ## three nodes on this machine: publish, kill -9 one, check; they stay up until Ctrl-C
 	$(BIN)/chronos demo --cluster
 
-test: $(READY) ## every test
-	$(BIN)/pytest -q
+test: $(READY) ## every test, on all cores
+	$(BIN)/pytest -q --numprocesses auto --dist worksteal
 
 test-fast: $(READY) ## the tests that take less than a second each
 	$(BIN)/pytest -q -m "not slow"
