@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from random import Random
 from typing import Final
 
+import msgspec
 import trio
 
 from chronosdb.client import ChronosError, Conflict, Event
@@ -102,7 +102,7 @@ class Repeater:
         if not pool:
             return
         if chance.random() < 0.1:
-            other = replace(chance.choice(pool), payload=b"other content")
+            other = msgspec.structs.replace(chance.choice(pool), payload=b"other content")
             try:
                 await db.publish_many(TOPIC, [other])
             except Conflict:

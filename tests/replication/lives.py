@@ -299,7 +299,8 @@ class Chaos:
             # What the others deleted nobody has any more, and what was cut off nobody needs.
             assert not mended.set_aside or self.w.retention.nbytes, "it could have been mended"
         self.witness.look()
-        self._judge(leader)
+        # Somebody else may have been elected since.
+        self._judge(await self.w.leader(within_s=_HEAL_S))
 
     def _is_sound(self, host: Host) -> bool:
         """Whether its copy has a log that can be read from end to end; who reads it sees to that."""
