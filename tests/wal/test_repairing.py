@@ -217,6 +217,16 @@ def test_outside_the_log_there_is_nothing_to_repair(copies: Copies) -> None:
             copies.log.repair(lsn, raw)
 
 
+def test_a_segment_that_is_dropped_meanwhile_needs_no_repair(copies: Copies) -> None:
+    """The log goes on: that was no failure of the disk."""
+    record = copies.records[0]
+    copies.damage(record)
+    copies.disk.unlink(f"{DIRECTORY}/{copies.segment_of(record):020d}.log")
+    with pytest.raises(OutOfRange, match="dropped"):
+        copies.log.repair(record.lsn, copies.raw(record))
+    assert copies.log.failed is None
+
+
 def test_a_log_that_is_whole_and_not_open_for_writing_is_not_touched(copies: Copies) -> None:
     copies.log.close()
     raw = copies.raw(copies.records[0])

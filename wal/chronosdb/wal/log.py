@@ -12,7 +12,7 @@ from chronosdb.wal import layout
 from chronosdb.wal.codec import encode_group
 from chronosdb.wal.copying import next_piece, records_in
 from chronosdb.wal.cutting import begin_reset, finish_reset, forget_cut, mark_cut, remove_above
-from chronosdb.wal.errors import DiskFull, LogClosed, LogDamaged, LogMissing
+from chronosdb.wal.errors import DiskFull, LogClosed, LogDamaged, LogMissing, OutOfRange
 from chronosdb.wal.fail_stop import FailStop
 from chronosdb.wal.index import SparseIndex
 from chronosdb.wal.inventory import mark_start, remove_dropped, take_inventory
@@ -308,7 +308,9 @@ class Log(ReadableLog):
         if not is_missing(one_record(raw, lsn), there):
             return False
         with self._fail_stop.watch():
-            write_in_place(self._disk, self._directory, there.base_lsn, lsn, raw)
+            written = write_in_place(self._disk, self._directory, there.base_lsn, lsn, raw)
+        if not written:
+            raise OutOfRange(f"lsn {lsn} has just been dropped")
         return True
 
     def close(self) -> None:

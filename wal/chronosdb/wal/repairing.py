@@ -131,11 +131,15 @@ def around_bad_sectors(pread: Pread) -> Pread:
     return read
 
 
-def write_in_place(disk: Disk, directory: str, base_lsn: int, lsn: int, raw: bytes) -> None:
-    """Overwrites bytes of a segment; durable on return."""
-    file = disk.open(layout.segment_path(directory, base_lsn), create=False)
+def write_in_place(disk: Disk, directory: str, base_lsn: int, lsn: int, raw: bytes) -> bool:
+    """Overwrites bytes of a segment, durable on return; false: another thread has dropped it."""
+    try:
+        file = disk.open(layout.segment_path(directory, base_lsn), create=False)
+    except FileNotFoundError:
+        return False
     try:
         file.pwrite([raw], file_position(base_lsn, lsn))
         file.fdatasync()
     finally:
         file.close()
+    return True
