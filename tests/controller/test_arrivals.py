@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import trio
 from trio.testing import MockClock
 
@@ -17,10 +19,16 @@ from tests.controller.nodes import nodes
 from tests.raft.test_state import Machine
 
 _FENCE_S = 1.5
+_NOBODY: Mapping[str, float] = {}
 
 
-def _awaited(up: str, arrived_s: dict[str, float], now_s: float) -> str:
-    """Of a, b and c: who is waited for, when those came at these times and `up` can be reached."""
+def _awaited(
+    up: str, arrived_s: dict[str, float], now_s: float, silent: Mapping[str, float] = _NOBODY
+) -> str:
+    """Of a, b and c: who is waited for, when those came at these times and `up` can be reached.
+
+    The silent ones were heard once, at those times.
+    """
     machine, liveness = Machine(), Liveness(_FENCE_S, 0.0)
     for node in "abc":
         machine.do(BeginLife(node, f"{node}:9000", 1))
@@ -28,6 +36,8 @@ def _awaited(up: str, arrived_s: dict[str, float], now_s: float) -> str:
         machine.do(SetNodeState(node, 1, NodeState.ALIVE.value))
         for beats in range(round((now_s - at_s) * 2) + 1):
             liveness.hear(node, Heartbeat(1, "a", None, 0, False, []), at_s + beats / 2)
+    for node, at_s in silent.items():
+        liveness.hear(node, Heartbeat(1, "a", None, 0, False, []), at_s)
     view = machine.state.view
     fitness = judge(view, liveness, (), now_s)
     return "".join(sorted(awaited(view, fitness, liveness, up.__contains__, now_s)))
@@ -38,6 +48,11 @@ def test_who_is_up_and_may_not_lead_yet_is_awaited() -> None:
     assert _awaited("abc", {"a": 10.0, "b": 12.0}, 13.0) == "c"
     assert _awaited("ab", {"a": 10.0, "b": 12.0}, 13.0) == ""
     assert _awaited("abc", {"a": 10.0, "b": 12.0, "c": 12.5}, 13.0) == ""
+
+
+def test_who_fell_silent_is_not_awaited() -> None:
+    """It was cut off, and what it led is to be led by others at once, though it can be reached again."""
+    assert _awaited("abc", {"a": 10.0, "b": 12.0}, 13.0, silent={"c": 9.0}) == ""
 
 
 def test_nobody_is_awaited_for_long() -> None:

@@ -27,14 +27,15 @@ def awaited(
     reaches: Callable[[str], bool],
     now_s: float,
 ) -> frozenset[str]:
-    """Nodes that are up and may not lead yet, while a cluster starts; one that serves waits for nobody."""
+    """Nodes that are up and were never heard, while a cluster starts; one that serves waits for nobody."""
     ages_s = [now_s - heard.since_s for n in fitness.able if (heard := liveness.last(n))]
     if not ages_s or max(ages_s) > _STARTS_S or min(ages_s) > _PATIENCE_S:
         return frozenset()
     return frozenset(
         node.node
         for node in view.nodes.values()
-        if node.state is not NodeState.LEFT and node.node not in fitness.able and reaches(node.node)
+        # Whoever was heard and fell silent does not open its copies: others are to lead at once.
+        if node.state is not NodeState.LEFT and not liveness.last(node.node) and reaches(node.node)
     )
 
 
