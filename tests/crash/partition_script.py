@@ -28,7 +28,7 @@ from chronosdb.node.partition.state import PartitionState, durable_lsn
 from chronosdb.testing.clock import WallClock
 from chronosdb.testing.memory_disk import MemoryDisk, PowerCut
 from chronosdb.testing.threads import InlineThreads
-from chronosdb.wal import Log, LogFailed, LogOptions, MemoryKV, Record
+from chronosdb.wal import Log, LogFailed, LogOptions, MemoryKV, Record, UnreadableRecord
 from chronosdb.wire import EventBatch, Row, encode_batch
 from chronosdb.wire.errors import ChronosError
 from tests.crash.partition_model import Model
@@ -144,7 +144,7 @@ class PartitionScript:
                     self._disk.cut_power_at(1)
                     nursery.cancel_scope.cancel()
                     self._threads.kill()
-        except* (LogFailed, PowerCut):
+        except* (LogFailed, PowerCut, UnreadableRecord):
             assert not orderly
         if self._rng.random() < 0.5:
             self._disk.crash(self._rng)
