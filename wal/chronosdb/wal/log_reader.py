@@ -337,9 +337,7 @@ class LogReader:
             i = view.at(lsn)
             segment = view.segments[i]
             if lsn == segment.start.lsn:
-                if point is not None and point != segment.start:
-                    raise DamagedRecord(lsn, "this segment does not continue the one before it")
-                point = segment.start
+                point = _continued(point, segment)
             for record in self._segment_reader(segment).scan(
                 lsn, min(view.end(i).lsn, stop), chunk
             ):
@@ -349,6 +347,10 @@ class LogReader:
                 yield record
                 point = record.end
                 lsn = record.next_lsn
+        if (
+            lsn == view.segments[-1].start.lsn
+        ):  # nothing is in it yet, but what comes will follow it
+            _continued(point, view.segments[-1])
 
     def _segment_reader(self, segment: Segment) -> SegmentReader:
         base_lsn = segment.start.lsn
@@ -398,3 +400,11 @@ class LogReader:
         if len(self._rebuilt) < _REBUILT_MAX:
             self._rebuilt[cuts, start, end] = index
         return index
+
+
+def _continued(point: Point | None, segment: Segment) -> Point:
+    """Where `segment` begins, if that is `point`, should that be known; raises DamagedRecord."""
+    if point is not None and point != segment.start:
+        why = "this segment does not continue the one before it"
+        raise DamagedRecord(segment.start.lsn, why)
+    return segment.start

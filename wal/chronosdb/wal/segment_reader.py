@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _LSN_AT = 8
 _STRETCH = 1 << 16
 _UPPER_BYTES = 6
+# What fits into the eight bytes of a record's LSN.
+_LSN_MAX = (1 << 64) - 1
 _SPACE = bytes(8)
 _WRITTEN = re.compile(rb"[^\0]")
 
@@ -151,6 +153,9 @@ def _record_at(window: _Window, lsn: int, stop: int) -> Record:
 
 def candidates(data: bytes, lsn: int, end: int) -> Iterator[int]:
     """Where in one stretch, ``data``, a header would find its own LSN; that of ``lsn`` comes first."""
+    end = min(end, _LSN_MAX)
+    if lsn >= end:  # a file may be named after any number of 20 digits
+        return
     lower_bytes = 8 - _UPPER_BYTES
     upper = lsn.to_bytes(8, "little")[lower_bytes:]
     at = data.find(upper, lower_bytes)
