@@ -31,7 +31,7 @@ from tests.process.cluster_network import Cables
 from tests.process.cluster_nodes import Cluster
 from tests.process.cluster_traces import file_traces
 from tests.process.harness import now_ms
-from tests.process.load_display import progress, workplace
+from tests.process.load_display import progress, telling, workplace
 from tests.process.mixed_faults import HEALED_MS
 from tests.process.mixed_load import OPTIONS, SETTINGS, lag, steps
 from tests.process.mixed_members import ordered, shared
@@ -124,7 +124,7 @@ class ClusterLoad:
                     nursery.start_soon(ordered, world, number)
                     nursery.start_soon(shared, world, number)
                 nursery.start_soon(self.gauges.run, self.cluster)
-                nursery.start_soon(_telling, world, tell)
+                nursery.start_soon(telling, world, tell)
                 await self._work()
                 with trio.fail_after(_DRAIN_S):
                     await self._drain()
@@ -178,13 +178,6 @@ class ClusterLoad:
             return await self.cluster.level(TOPIC)
         except ChronosError:
             return False
-
-
-async def _telling(world: World, tell: Callable[[World, float], None]) -> None:
-    began_s = trio.current_time()
-    while True:
-        tell(world, trio.current_time() - began_s)
-        await trio.sleep(1)
 
 
 def cluster_load(

@@ -11,12 +11,21 @@ from pathlib import Path
 from typing import Final
 
 import click
+import trio
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.process.mixed_world import World
 
 _LINE_EVERY_S: Final = 15
+
+
+async def telling(world: World, tell: Callable[[World, float], None]) -> None:
+    """Tells once a second how it goes, for ever."""
+    began_s = trio.current_time()
+    while True:
+        tell(world, trio.current_time() - began_s)
+        await trio.sleep(1)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from rich.console import Console
 from chronosdb.client import ChronosError, NotFound
 from chronosdb.wal import OsDisk
 from tests.process.harness import NodeProcess
-from tests.process.load_display import progress, workplace
+from tests.process.load_display import progress, telling, workplace
 from tests.process.mixed_faults import Gauges, Reaper, folder_bytes
 from tests.process.mixed_members import ordered, shared, steady
 from tests.process.mixed_work import Changer, Publisher, Repeater, Replayer, Undertaker
@@ -145,7 +145,7 @@ class MixedLoad:
                 nursery.start_soon(ordered, world, number)
                 nursery.start_soon(shared, world, number)
             nursery.start_soon(self.gauges.run, self._node)
-            nursery.start_soon(_telling, world, tell)
+            nursery.start_soon(telling, world, tell)
             await self._work(reaper)
             with trio.fail_after(DRAIN_S):
                 await self._drain()
@@ -204,13 +204,6 @@ async def lag(db: Recorded, groups: Iterable[str]) -> int:
     """Fired and not settled, in all groups."""
     infos = [await db.group(TOPIC, name) for name in groups]
     return sum(part.lag for info in infos for part in info.partitions)
-
-
-async def _telling(world: World, tell: Callable[[World, float], None]) -> None:
-    began_s = trio.current_time()
-    while True:
-        tell(world, trio.current_time() - began_s)
-        await trio.sleep(1)
 
 
 def mixed_load(

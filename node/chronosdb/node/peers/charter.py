@@ -13,6 +13,7 @@ import msgspec
 
 from chronosdb.node.configuration.settings import ConfigError
 from chronosdb.node.peers.chance import Chance
+from chronosdb.node.setup_file import read_setup
 from chronosdb.wal import Disk
 
 _FORMAT: Final = 1
@@ -72,12 +73,4 @@ def read_charter(disk: Disk, path: str) -> Charter | None:
     Raises:
         ConfigError: the file cannot be read.
     """
-    if not disk.exists(path):
-        return None
-    try:
-        charter = _DECODER.decode(disk.read_file(path))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path} cannot be read: {error}"]) from None
-    if charter.format != _FORMAT:
-        raise ConfigError([f"{path} has format {charter.format}; this version reads {_FORMAT}"])
-    return charter
+    return read_setup(disk, path, _DECODER, _FORMAT)

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from chronosdb.node.configuration.settings import ConfigError
 from chronosdb.node.peers.handshake import Refusal
+from chronosdb.node.setup_file import read_setup
 from chronosdb.raft import NodeInfo, NodeState
 from chronosdb.wal import Disk
 
@@ -74,15 +74,8 @@ def read_roster(disk: Disk, path: str) -> dict[str, Member]:
     Raises:
         ConfigError: the file cannot be read.
     """
-    if not disk.exists(path):
-        return {}
-    try:
-        file = _DECODER.decode(disk.read_file(path))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path} cannot be read: {error}"]) from None
-    if file.format != _FORMAT:
-        raise ConfigError([f"{path} has format {file.format}; this version reads {_FORMAT}"])
-    return file.members
+    file = read_setup(disk, path, _DECODER, _FORMAT)
+    return {} if file is None else file.members
 
 
 class _File(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from chronosdb.node.configuration.settings import ConfigError
+from chronosdb.node.setup_file import read_setup
 from chronosdb.wal import Disk
 
 _FORMAT: Final = 1
@@ -78,12 +78,4 @@ class Fences:
 
 
 def _read(disk: Disk, path: str) -> _File:
-    if not disk.exists(path):
-        return _File(_FORMAT, {}, frozenset())
-    try:
-        file = _DECODER.decode(disk.read_file(path))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path} cannot be read: {error}"]) from None
-    if file.format != _FORMAT:
-        raise ConfigError([f"{path} has format {file.format}; this version reads {_FORMAT}"])
-    return file
+    return read_setup(disk, path, _DECODER, _FORMAT) or _File(_FORMAT, {}, frozenset())

@@ -9,6 +9,7 @@ import msgspec
 from chronosdb.node.configuration.config import Config
 from chronosdb.node.configuration.settings import ConfigError
 from chronosdb.node.environment import Environment
+from chronosdb.node.setup_file import read_setup
 from chronosdb.node.workers.places import name_of, number_of
 from chronosdb.wal import DataDir, Disk
 from chronosdb.wal.layout import join
@@ -95,13 +96,8 @@ def _make(env: Environment, config: Config) -> None:
 
 
 def _read(disk: Disk, data_dir: str) -> Stamp:
-    path = _path(data_dir)
-    try:
-        stamp = _STAMPS.decode(disk.read_file(path))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path} cannot be read: {error}"]) from None
-    if stamp.format != _FORMAT:
-        raise ConfigError([f"{path} has format {stamp.format}; this version reads {_FORMAT}"])
+    stamp = read_setup(disk, _path(data_dir), _STAMPS, _FORMAT)
+    assert stamp is not None
     return stamp
 
 
