@@ -1,4 +1,4 @@
-"""Short versions of the cluster's campaigns: `tests.process.cluster_load`, `_failover` and `_scale`."""
+"""Short versions of the cluster's campaigns: `tests.process.cluster_load`, `_failover`, `_group` and `_scale`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from chronosdb.node.peers.frames import framed
 from chronosdb.node.peers.handshake import Dialling, Self
 from chronosdb.node.peers.roster import Roster
 from tests.process.cluster_failover import failover
+from tests.process.cluster_group import Run
 from tests.process.cluster_load import Plan, cluster_load
 from tests.process.cluster_network import Cables
 from tests.process.cluster_scale import scale
@@ -44,6 +45,14 @@ def test_many_partitions_start_together(tmp_path: Path) -> None:
     figures = trio.run(scale, tmp_path, 8, 0.5, 1, 4)
     assert figures.idle_percent.keys() == {"n1", "n2", "n3"}
     assert len(figures.moves_s) == 1
+
+
+@pytest.mark.slow
+def test_a_changed_group_settles(tmp_path: Path) -> None:
+    """Members come and go, a node is killed and comes back: each time every partition has one member that gets its events."""
+    run = Run(clients=3, members=2, rounds=1)
+    trio.run(run.run, tmp_path, 8)
+    assert [len(took_s) for took_s in run.took_s.values()] == [1] * 5
 
 
 async def test_a_cut_cable_lets_nothing_through_until_it_is_mended() -> None:
