@@ -160,7 +160,7 @@ class Config:
     )
 
     checkpoint_bytes: int = setting(
-        "64MiB",
+        "16MiB",
         SIZE,
         "Log written between two checkpoints of the views: what a restart has to read again.",
         low="64KiB",

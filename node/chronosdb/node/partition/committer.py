@@ -52,7 +52,7 @@ class CommitOptions:
     fsync: str = "batch"
     fsync_interval_ms: int = 50
     #: A checkpoint is due after this many bytes of log, or this long after the first of them.
-    checkpoint_bytes: int = 64 * 1024 * 1024
+    checkpoint_bytes: int = 16 * 1024 * 1024
     checkpoint_interval_ms: int = 30_000
     #: Publishes waiting, in bytes: beyond it publishers are told Overloaded.
     queue_bytes: int = 256 * 1024 * 1024

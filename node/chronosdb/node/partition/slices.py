@@ -8,15 +8,15 @@ passes over what is not pending any more, and a slice goes as a whole when its t
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final
 
 import numpy as np
 
+from chronosdb.node.partition import timer_row
 from chronosdb.node.partition.due import Due, joined
-from chronosdb.sched.level import TIMER_BYTES
 from chronosdb.wal import KeyValue
 
 #: Before all times, and after all of them.
@@ -60,13 +60,13 @@ class View:
         end_ms: int | None = None
         for number, found in self._slices():
             rows += found
-            count += sum(map(len, found)) // TIMER_BYTES
+            count += sum(map(timer_row.count, found))
             end_ms = _first_ms(number + 1)
             if count + sum(_until(run, end_ms).size for run in self.recent) > wanted:
                 break
         else:
             end_ms = None
-        stored = _between(_unpacked(rows), self.start_ms, self.stop_ms)
+        stored = _between(joined(list(map(timer_row.unpacked, rows))), self.start_ms, self.stop_ms)
         recent = self.recent if end_ms is None else [_until(run, end_ms) for run in self.recent]
         dues_ms = np.concatenate([stored.due_ms, *(run.due_ms for run in recent)])
         wanted = max(wanted, count // _PARTS_MAX)
@@ -175,17 +175,11 @@ def _rows(parts: list[Due], lsn: int, since_ms: int) -> Iterator[tuple[bytes, by
     due = due.where(due.due_ms >= since_ms)
     slices = np.maximum(due.due_ms, 0) >> _SLICE_BITS
     order = np.argsort(slices, kind="stable")
-    pairs = np.stack((due.due_ms[order], due.offsets[order]), axis=1)
-    cuts = np.flatnonzero(np.diff(slices[order])) + 1
-    for part in np.split(pairs, cuts):
-        if len(part):
-            key = _row_key(_slice(int(part[0, 0])), lsn)
-            yield key, part.astype("<i8", copy=False).tobytes()
-
-
-def _unpacked(rows: Iterable[bytes]) -> Due:
-    pairs = np.frombuffer(b"".join(rows), dtype="<i8").reshape(-1, 2).astype(np.int64)
-    return Due(pairs[:, 0], pairs[:, 1])
+    due, slices = due.where(order), slices[order]
+    ends = np.flatnonzero(np.diff(slices, append=NEVER_MS)) + 1
+    for start, stop in pairwise([0, *ends.tolist()]):
+        part = Due(due.due_ms[start:stop], due.offsets[start:stop])
+        yield _row_key(int(slices[start]), lsn), timer_row.packed(part)
 
 
 def _between(due: Due, start_ms: int, stop_ms: int) -> Due:

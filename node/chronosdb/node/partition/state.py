@@ -39,7 +39,7 @@ _IDS: Final = b"id:"
 _TIMERS: Final = b"timer:"
 _CARRIED: Final = b"carried:"
 #: Raised whenever the layout of the views changes: older ones are then rebuilt.
-_VIEWS_VERSION: Final = 5
+_VIEWS_VERSION: Final = 6
 
 
 class _Meta(msgspec.Struct, frozen=True, array_like=True):
