@@ -222,7 +222,7 @@ def test_a_place_where_no_view_can_be_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_no_error_of_plyvel_leaves_the_adapter() -> None:
     class Broken:
-        def get(self, _: bytes) -> bytes:
+        def get(self, _: bytes, **_options: bool) -> bytes:
             raise plyvel.IOError("gone")
 
     kv = LevelKV(Broken(), owner=False, rebuilt=False)

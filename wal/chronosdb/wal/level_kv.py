@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, final
 
@@ -57,12 +58,12 @@ class LevelKV:
     def get(self, key: bytes) -> bytes | None:
         """The value, or None."""
         with _damage_reported("get"):
-            value: bytes | None = self._db.get(key)
+            value: bytes | None = self._db.get(key, verify_checksums=True)
             return value
 
     def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
         """One value, or None, for each key."""
-        get = self._db.get
+        get = partial(self._db.get, verify_checksums=True)
         with _damage_reported("get"):
             return [get(key) for key in keys]
 
@@ -77,8 +78,11 @@ class LevelKV:
 
     def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """The pairs with ``start`` <= key < ``stop``, in key order, as they were at the first step."""
-        with _damage_reported("scan"), self._db.iterator(start=start, stop=stop) as pairs:
+        with _damage_reported("scan"), self._checked(start, stop) as pairs:
             yield from pairs
+
+    def _checked(self, start: bytes, stop: bytes | None) -> Any:
+        return self._db.iterator(start=start, stop=stop, verify_checksums=True)
 
     def delete_range(self, start: bytes, stop: bytes | None = None) -> None:
         """Removes what scan would give, in batches."""
