@@ -144,6 +144,22 @@ async def test_views_thrown_away_are_rebuilt_to_the_same_state(clock: MockClock,
         assert all(offset is not None for offset in with_views["ids"])  # type: ignore[attr-defined]
 
 
+async def test_a_log_that_is_read_whole_is_saved_on_the_way(clock: MockClock) -> None:
+    """Often enough that memory is bounded; what is known in the end is the same."""
+    async with topic_broker(clock, checkpoint_interval_ms=5000) as (node, _):
+        ids = await busy_life(node)
+        await node.crash(Random(1))
+        with_views = picture(recovered(node, node.views.store), ids)
+        views = MemoryKV()
+        on_the_way = PartitionState(
+            open_log(node.disk), LOG_ID, views.namespaced(LOG_ID), node.now_ms
+        )
+        on_the_way.recover(save_every=1)
+        assert on_the_way.saved_lsn == on_the_way.applied_lsn
+        assert picture(on_the_way, ids) == with_views
+        assert picture(recovered(node, views), ids) == with_views
+
+
 async def test_a_checkpoint_saves_the_work_of_reading_the_log(clock: MockClock) -> None:
     """After an orderly stop no record is applied again; after a crash, those since the checkpoint."""
     async with topic_broker(clock, checkpoint_interval_ms=5000) as (node, client):

@@ -46,8 +46,11 @@ class Group:
 class PartitionStateAgainstDictionaries(RuleBasedStateMachine):
     """Records come one by one; checkpoints begin and end between them; views and process are lost."""
 
-    @initialize(timer_bytes=st.sampled_from([64, 256, 1 << 20]))
-    def start(self, timer_bytes: int) -> None:
+    @initialize(
+        timer_bytes=st.sampled_from([64, 256, 1 << 20]), save_every=st.sampled_from([1, 1 << 20])
+    )
+    def start(self, timer_bytes: int, save_every: int) -> None:
+        self.save_every = save_every
         self.memory = TimerMemory(timer_bytes)
         self.now_ms = START_MS
         self.log = Log.open(MemoryDisk(), "/log", LogOptions(), log_id=LOG_ID)
@@ -76,7 +79,7 @@ class PartitionStateAgainstDictionaries(RuleBasedStateMachine):
 
     def opened(self) -> PartitionState:
         state = PartitionState(self.log, LOG_ID, self.store, self.now_ms, self.memory)
-        state.recover()
+        state.recover(save_every=self.save_every)
         return state
 
     def write(self, *drafts: Draft) -> None:

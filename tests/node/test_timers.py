@@ -78,6 +78,7 @@ def test_a_restart_takes_up_what_is_due_next() -> None:
     store, _ = some_at_hand()
     timers = Timers(store, NOW_MS, TimerMemory(64 * 16))
     timers.load()
+    timers.fill()
     assert 0 < len(timers.wheel) <= 64
     assert fired(timers) == list(range(1000))
 

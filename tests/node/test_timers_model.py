@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from chronosdb.node.partition.due import Due
-from chronosdb.node.partition.slices import Portion, View
+from chronosdb.node.partition.slices import Portion
 from chronosdb.node.partition.timer_memory import TimerMemory
 from chronosdb.node.partition.timers import Timers
 from chronosdb.wal import MemoryKV
@@ -47,7 +47,7 @@ class TimersAgainstADictionary(RuleBasedStateMachine):
         self.lsn = 0
         self.saving: Iterator[tuple[bytes, bytes]] | None = None
         self.written: Rows = []
-        self.loading: tuple[View, Portion] | None = None
+        self.loading: list[Portion] | None = None
 
     def do(self, what: str, due: Due) -> None:
         """Apply one record."""
@@ -141,15 +141,25 @@ class TimersAgainstADictionary(RuleBasedStateMachine):
     @rule()
     def begin_to_load(self) -> None:
         if self.timers.has_room:
-            view = self.timers.missing()
-            self.loading = view, self.timers.read(view)
+            self.loading = [
+                part
+                for portion in self.timers.read(self.timers.missing())
+                for part in portion.parts(2)
+            ]
 
     @precondition(lambda self: self.loading is not None)
     @rule()
     def end_loading(self) -> None:
         assert self.loading is not None
-        self.timers.take_in(*self.loading)
+        for portion in self.loading:
+            self.timers.take_in(portion)
         self.loading = None
+
+    @precondition(lambda self: self.loading)
+    @rule()
+    def go_on_loading(self) -> None:
+        assert self.loading is not None
+        self.timers.take_in(self.loading.pop(0))
 
     @precondition(lambda self: self.saving is None and self.loading is None)
     @rule(wait=waits)
@@ -175,6 +185,7 @@ class TimersAgainstADictionary(RuleBasedStateMachine):
         for what, due in again:
             apply(self.timers, what, due)
         self.timers.place()
+        self.timers.fill()
         self.log, self.unsaved_log = again, []
 
     @invariant()

@@ -6,6 +6,8 @@ the same, the wheel loads what it needs at once, and nothing is late because of 
 
 from __future__ import annotations
 
+import trio
+
 from chronosdb.node.clock import Signal
 from chronosdb.node.environment import Environment
 from chronosdb.node.partition.checkpointer import Checkpointer
@@ -42,5 +44,7 @@ class Loader:
         async with self._checkpointer.saving:
             if self._timers.has_room:
                 view = self._timers.missing()
-                portion = await self._env.threads.run(self._timers.read, view)
-                self._timers.take_in(view, portion)
+                for portion in await self._env.threads.run(self._timers.read, view):
+                    self._timers.take_in(portion)
+                    # A slice of millions is long work for a wheel: others go in between.
+                    await trio.lowlevel.checkpoint()

@@ -170,7 +170,7 @@ class Partition:
             timer_memory=timer_memory,
         )
         replayed = state.recover()
-        if replayed and not state.saved_lsn:
+        if replayed and state.is_rebuilt:
             logger.info(
                 "%s/%d: its views are computed anew, from all %d records of its log",
                 identity.topic,

@@ -36,10 +36,27 @@ _SHOWN: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """Timers of rows of the store, from some time up to but not including `end_ms`; None: all."""
+    """Timers of rows of the store, from `start_ms` up to but not including `end_ms`; None: all."""
 
     due: Due
+    start_ms: int
     end_ms: int | None
+
+    def parts(self, size: int) -> list[Portion]:
+        """The same in turn, each of about `size`; all of one millisecond stay together."""
+        if self.due.size <= size:
+            return [self]
+        due = _by_time(self.due)
+        cuts_ms = np.unique(due.due_ms[size::size])
+        cuts = np.searchsorted(due.due_ms, cuts_ms).tolist()
+        bounds = pairwise([(0, self.start_ms), *zip(cuts, cuts_ms.tolist(), strict=True)])
+        parts = [
+            Portion(Due(due.due_ms[first:stop], due.offsets[first:stop]), start_ms, end_ms)
+            for (first, start_ms), (stop, end_ms) in bounds
+        ]
+        last, last_ms = cuts[-1], int(cuts_ms[-1])
+        rest = Due(due.due_ms[last:], due.offsets[last:])
+        return [*parts, Portion(rest, last_ms, self.end_ms)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,7 @@ class View:
             # All of one millisecond stay together.
             end_ms = max(int(np.partition(dues_ms, wanted)[wanted]), int(dues_ms.min()) + 1)
             stored = stored.where(stored.due_ms < end_ms)
-        return Portion(stored, end_ms)
+        return Portion(stored, self.start_ms, end_ms)
 
     def _slices(self) -> Iterator[tuple[int, list[bytes]]]:
         """The rows of each slice that has any."""

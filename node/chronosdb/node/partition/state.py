@@ -38,6 +38,7 @@ _GROUPS: Final = b"group:"
 _IDS: Final = b"id:"
 _TIMERS: Final = b"timer:"
 _CARRIED: Final = b"carried:"
+_SAVE_EVERY: Final = 16 * 1024 * 1024
 #: Raised whenever the layout of the views changes: older ones are then rebuilt.
 _VIEWS_VERSION: Final = 6
 
@@ -122,6 +123,8 @@ class PartitionState:
         self.applied_lsn = 0
         #: The lsn that the last checkpoint in the store has applied.
         self.saved_lsn = 0
+        #: Whether `recover` had to begin with the first record.
+        self.is_rebuilt = False
         #: None until the window was set: nothing is forgotten before that.
         self._window_ms: int | None = None
         #: Positions below this may be deleted at any time: a group begins here at the earliest.
@@ -210,25 +213,39 @@ class PartitionState:
         published = np.frombuffer(carry.batch.due, np.int64)
         self.timers.restore(Due(carry.due_ms[new], carry.offsets[new]), published[new])
 
-    def recover(self, committed_lsn: int | None = None) -> int:
+    def recover(self, committed_lsn: int | None = None, save_every: int = _SAVE_EVERY) -> int:
         """Bring the views up to the end of the log; returns how many records were applied.
 
-        Of a log that may be overruled they go only as far as is known to be committed.
+        Of a log that may be overruled they go only as far as is known to be committed. They are saved
+        whenever `save_every` bytes were applied: neither all ids nor all timers are ever in memory.
         """
         try:
             loaded = self._load()
         except (CorruptStateError, msgspec.MsgspecError) as error:
             logger.warning("the views of a partition are rebuilt from its log: %s", error)
             loaded = False
+        self.is_rebuilt = not loaded
         if not loaded:
             self._forget()
         end_lsn = self._log.end_lsn if committed_lsn is None else committed_lsn
         count = 0
+        unsaved_lsn = self.applied_lsn
         for record in self._log.scan(self.applied_lsn, max(end_lsn, self.applied_lsn)):
             self.apply(record)
             count += 1
+            if self.applied_lsn - unsaved_lsn >= save_every and self._log.has_space():
+                unsaved_lsn = self.applied_lsn
+                self._save()
         self.timers.place()
+        self.timers.fill()
         return count
+
+    def _save(self) -> None:
+        """A checkpoint, now: nobody else is at work yet."""
+        self.timers.place()
+        checkpoint = self.begin_checkpoint()
+        checkpoint.write()
+        self.end_checkpoint(checkpoint)
 
     def window_at(self, log_ms: int, window_ms: int) -> Place:
         """Where a dedup window of this length begins at this log time."""
@@ -317,7 +334,7 @@ class PartitionState:
     def _forget(self) -> None:
         """Begin again with nothing, in memory and in the store."""
         self._store.delete_range(b"", b"\xff")
-        self.timers.clear()
+        self.timers.begin_anew()
         self.carried.clear()
         self.groups.clear()
         self._ended.clear()

@@ -72,6 +72,14 @@ class Timers:
         #: The earliest due time that left the wheel while its FIRE record is still being written.
         self._taken_ms: int | None = None
 
+    def begin_anew(self) -> None:
+        """Hold no timers, and none in the wheel until `fill`.
+
+        What a long log says is so in rows as soon as it is saved, and most of it is over in the end.
+        """
+        self.clear()
+        self._horizon_ms = BEGINNING_MS
+
     def publish(self, due_ms: Int64s, first_offset: int) -> None:
         """Take in events due at `due_ms`, stored at `first_offset` and the offsets after it."""
         stop = first_offset + len(due_ms)
@@ -191,16 +199,16 @@ class Timers:
         assert self._horizon_ms is not None
         return self._slices.view(self._horizon_ms)
 
-    def read(self, view: View) -> Portion:
-        """The next timers for the wheel. Blocks; changes nothing, so that any thread may call it."""
-        return view.first(max(1, min(_STEP, self._memory.share // 4)))
+    def read(self, view: View) -> list[Portion]:
+        """The next timers for the wheel, to be taken in one by one. Blocks; changes nothing: any thread may."""
+        return view.first(max(1, min(_STEP, self._memory.share // 4))).parts(_STEP)
 
-    def take_in(self, view: View, portion: Portion) -> None:
+    def take_in(self, portion: Portion) -> None:
         """Put what was read, and what has come since, into the wheel.
 
         Of no use, and left alone, if the horizon is another by now.
         """
-        start_ms = view.start_ms
+        start_ms = portion.start_ms
         if self._horizon_ms != start_ms:
             return
         self._horizon_ms = portion.end_ms
@@ -209,7 +217,7 @@ class Timers:
         self._wind(self._valid(due))
 
     def load(self) -> None:
-        """Fill from the last checkpoint."""
+        """Know what the last checkpoint says, if there is one; the wheel waits for `fill`."""
         raw = self._store.get(_PENDING_KEY)
         if raw is None:
             return
@@ -217,7 +225,11 @@ class Timers:
         self.cancelled = PendingSet.from_bytes(self._stored(_CANCELLED_KEY))
         self.moved = _decode_moved(self._stored(_MOVED_KEY))
         self._horizon_ms = BEGINNING_MS
-        self._load_at_once()
+
+    def fill(self) -> None:
+        """Have what is due next in the wheel, after `begin_anew` or `load`."""
+        if self._horizon_ms == BEGINNING_MS:
+            self._load_at_once()
 
     def begin_checkpoint(self, lsn: int) -> Iterator[tuple[bytes, bytes]]:
         """The rows to write for a checkpoint at `lsn`; they stay visible until it has ended."""
@@ -282,8 +294,8 @@ class Timers:
         return self._horizon_ms is not None and self._horizon_ms <= now_ms
 
     def _load_at_once(self) -> None:
-        view = self.missing()
-        self.take_in(view, self.read(view))
+        for portion in self.read(self.missing()):
+            self.take_in(portion)
 
     def _wind(self, due: Due) -> None:
         """Put into the wheel what belongs there."""
