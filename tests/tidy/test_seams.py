@@ -14,7 +14,8 @@ from tests.tidy.repository import EVERYTHING, SOURCES, pyproject, read
 SEAMS = {
     "client/chronosdb/client/seams.py": "the client's clock, randomness and network",
     "node/chronosdb/node/clock.py": "the node's clock",
-    "node/chronosdb/node/environment.py": "the node's network, threads and randomness",
+    "node/chronosdb/node/environment.py": "the node's network and randomness",
+    "node/chronosdb/node/threads.py": "the node's threads",
     "node/chronosdb/testing/chance.py": "the seeded chance of a test's world",
     "wal/chronosdb/wal/os_disk.py": "the disk",
 }

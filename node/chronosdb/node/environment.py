@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar, TypeVarTuple
 import trio
 
 from chronosdb.node.clock import Clock
+from chronosdb.node.threads import WorkerThreads
 from chronosdb.wal import Disk, KeyValue, LevelKV, OsDisk
 
 logger = logging.getLogger(__name__)
@@ -44,14 +45,6 @@ class Network(Protocol):
     async def open_stream(self, host: str, port: int) -> trio.abc.HalfCloseableStream:
         """Raises OSError when nobody answers there."""
         ...
-
-
-class WorkerThreads:
-    """Real threads, trio's own pool."""
-
-    async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """See `Threads.run`."""
-        return await trio.to_thread.run_sync(function, *args)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from chronosdb.node.identity import WrongDirectory
 from chronosdb.node.node import Node, Started
 from chronosdb.node.partition.state import UnknownRecord
 from chronosdb.node.peers.peers import Expelled
+from chronosdb.node.threads import take_turns_quickly
 from chronosdb.node.workers.stamp import has_stamp
 from chronosdb.node.workers.supervised import WorkerFailed
 from chronosdb.node.workers.supervisor import Ready, Supervisor
@@ -88,6 +89,7 @@ def live(
     _set_up_logging(config, speaker)
     faulthandler.enable()  # a crash in C would end the process without a word
     garbage.collect_rarely()
+    take_turns_quickly()
     try:
         with _impatience_excused():
             trio.run(_run, make, announcement)
