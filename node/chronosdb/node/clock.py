@@ -24,6 +24,11 @@ class Signal:
     def __init__(self) -> None:
         self._event = trio.Event()
 
+    @property
+    def raised(self) -> bool:
+        """Whether the next wait returns at once."""
+        return self._event.is_set()
+
     def set(self) -> None:
         """Wake the waiter, or make its next wait return at once."""
         self._event.set()
@@ -54,7 +59,7 @@ class Clock:
 
         The caller looks at `now_ms()` afterwards; coming back early is allowed, late is not.
         """
-        if until_ms is None:
+        if until_ms is None or signal.raised:
             await signal.wait()
             return
         left_s = (until_ms * 1_000_000 - self._wall_ns()) / 1e9

@@ -26,6 +26,7 @@ _SLOW_REQUESTS: Final = 16
 _UNANSWERED: Final = 65_536
 #: How long a client has to take what is still on its way to it when the connection ends.
 _GOODBYE_S: Final = 5.0
+_TOO_SLOW: Final = "nothing was heard of this client for too long, or nothing taken by it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Connection:
         self._progress = Signal()
         self._slow = trio.Semaphore(_SLOW_REQUESTS)
         self._opened_s = trio.current_time()
+        #: Since when the next bytes of the client are waited for. None: what came is being done.
+        self._waiting_since_s: float | None = None
 
     @property
     def inflight_bytes(self) -> int:
@@ -65,7 +68,11 @@ class Connection:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._write, nursery.cancel_scope)
-                await self._read(nursery)
+                with trio.CancelScope() as reading:
+                    nursery.start_soon(self._watch_silence, reading)
+                    await self._read(nursery)
+                if reading.cancelled_caught:
+                    self.close(_TOO_SLOW)
                 self._outbox.close()
                 nursery.cancel_scope.deadline = trio.current_time() + _GOODBYE_S
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -102,19 +109,35 @@ class Connection:
             logger.info("closing a connection: %s", error)
             self.close(f"protocol error: {error}")
         except trio.TooSlowError:
-            self.close("nothing was heard of this client for too long, or nothing taken by it")
+            self.close(_TOO_SLOW)
 
     async def _receive(self) -> bytes | bytearray:
-        with trio.CancelScope(deadline=self._patience()) as scope:
-            return await self._stream.receive_some(_READ_BYTES)
-        assert scope.cancelled_caught
-        raise trio.TooSlowError
+        self._waiting_since_s = trio.current_time()
+        data = await self._stream.receive_some(_READ_BYTES)
+        self._waiting_since_s = None
+        return data
 
-    def _patience(self) -> float:
-        """Until when the client may be silent: to say hello it has one time, however it is filled."""
+    async def _watch_silence(self, reading: trio.CancelScope) -> None:
+        """End the reading of a client that is silent for too long.
+
+        A task of its own, because a deadline around each read would cost more than most requests.
+        """
+        while not reading.cancel_called:
+            until_s = self._patience_s()
+            if trio.current_time() < until_s:
+                await trio.sleep_until(until_s)
+            else:
+                reading.cancel()
+
+    def _patience_s(self) -> float:
+        """Until when the client may be silent: to say hello it has one time, however it is filled.
+
+        What it says meanwhile moves that on, and never back.
+        """
         if self._session.state is State.OPENING:
             return self._opened_s + self._options.handshake_timeout_s
-        return trio.current_time() + self._options.idle_timeout_s
+        since_s = self._waiting_since_s
+        return (trio.current_time() if since_s is None else since_s) + self._options.idle_timeout_s
 
     async def _relief(self) -> None:
         """Read no further until enough was answered, and the answers taken."""
