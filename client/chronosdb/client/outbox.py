@@ -23,14 +23,15 @@ class Outbox:
         self._frames: deque[Outgoing] = deque()
         #: Invariant: `_filled` is set exactly when there are frames.
         self._filled = anyio.Event()
-        self._idle = anyio.Event()
+        #: Tells who waits for it that everything is written; None: nobody does.
+        self._idle: anyio.Event | None = None
+        #: The writer waits for frames: what it took before is sent.
+        self._waiting = False
 
     def push(self, outgoing: Outgoing) -> None:
         """Append a frame."""
         self._frames.append(outgoing)
         self._filled.set()
-        if self._idle.is_set():
-            self._idle = anyio.Event()
 
     async def take(self, limit: int) -> bytes:
         """The next frames, at least one; no further one is added once there are `limit` bytes.
@@ -38,8 +39,12 @@ class Outbox:
         Only the writer calls this, and only when what it took before is sent.
         """
         if not self._frames:
-            self._idle.set()
+            if self._idle is not None:
+                self._idle.set()
+                self._idle = None
+            self._waiting = True
             await self._filled.wait()
+            self._waiting = False
         return self.take_nowait(limit)
 
     def take_nowait(self, limit: int | None = None) -> bytes:
@@ -56,4 +61,6 @@ class Outbox:
 
     async def idle(self) -> None:
         """Wait until everything is written."""
-        await self._idle.wait()
+        if self._frames or not self._waiting:
+            self._idle = self._idle or anyio.Event()
+            await self._idle.wait()
