@@ -51,6 +51,9 @@ class _Remembered:
     def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
         return self._part.get_many(keys)
 
+    def last(self) -> bytes | None:
+        return self._part.last()
+
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes] = ()) -> None:
         self._part.write(puts, deletes)
         self._remember()

@@ -78,6 +78,14 @@ def test_a_scan_does_not_see_what_is_written_after_it_began(kv: KeyValue) -> Non
     assert [first, *scan] == [(b"a", b"1"), (b"c", b"1")]
 
 
+def test_the_last_key_is_the_highest_there_is_inside_the_view(kv: KeyValue) -> None:
+    assert kv.last() is None
+    kv.write([(b"b", b"1"), (b"a\xff", b"2"), (b"", b"3")])
+    assert kv.last() == b"b"
+    kv.write((), [b"b"])
+    assert kv.last() == b"a\xff"
+
+
 def test_a_range_is_deleted_and_nothing_else(kv: KeyValue) -> None:
     kv.write((b"%05d" % n, b"") for n in range(25_000))
     kv.delete_range(b"00010", b"24990")

@@ -170,6 +170,11 @@ def test_a_leader_accepts_what_is_at_a_limit() -> None:
     EventBatch(encode_batch([widest, largest, latest])).check_limits()
 
 
+def test_only_a_single_payload_can_be_too_large_not_all_of_them_together() -> None:
+    row = Row(b"x", 0, b"", b"", bytes(MAX_PAYLOAD_BYTES // 2 + 1))
+    EventBatch(encode_batch([row, row])).check_limits()
+
+
 BASE = Row(b"id", 5, b"k", b"m", b"p")
 
 

@@ -107,6 +107,4 @@ def _results(columns: Columns, piece: _Piece, answer: m.Published) -> list[Publi
             raise ProtocolError(f"a reply to {count} events does not have {count} entries")
         offsets = array("q", answer.offsets)
         duplicates = [flag != 0 for flag in answer.duplicates]
-    rows = zip(names, repeat(piece.partition, count), offsets, duplicates, strict=True)
-    # What PublishResult(…) does, without a Python call per event.
-    return list(map(tuple.__new__, repeat(PublishResult), rows))
+    return list(map(PublishResult, names, repeat(piece.partition), offsets, duplicates))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+
+import msgspec
 
 from chronosdb.client.meta import decode_meta
 from chronosdb.wire import EventBatch
@@ -11,7 +12,8 @@ from chronosdb.wire import messages as m
 from chronosdb.wire.event import MetaValue
 
 
-class PublishResult(NamedTuple):
+# A msgspec struct, because there is one per event, and which the collector of cycles need not look at.
+class PublishResult(msgspec.Struct, frozen=True, gc=False):
     """Where an event is stored. `duplicate`: it was already; the offset is that of the first time."""
 
     message_id: str

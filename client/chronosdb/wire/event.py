@@ -25,7 +25,8 @@ _MILLISECOND: Final = dt.timedelta(milliseconds=1)
 
 
 # A msgspec struct, because a publisher makes one per event: a frozen dataclass takes ten times as long.
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+# The collector of cycles need not look at it: what it holds has no way back to it.
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One event to publish.
 
     `schedule_ts` is epoch milliseconds (None: due as soon as it is stored). Without a `message_id`

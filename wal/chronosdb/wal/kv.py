@@ -21,6 +21,9 @@ class KeyValue(Protocol):
     def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
         """One value, or None, for each key."""
 
+    def last(self) -> bytes | None:
+        """The highest key, or None."""
+
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes] = ()) -> None:
         """Applies all puts, then all deletes, or nothing."""
 

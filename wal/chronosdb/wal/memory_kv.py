@@ -29,6 +29,11 @@ class MemoryKV:
         get = self._data.get
         return [get(key) for key in keys]
 
+    def last(self) -> bytes | None:
+        """The highest key, or None."""
+        keys = self.keys(b"", None)
+        return keys[-1] if keys else None
+
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes] = ()) -> None:
         """Applies all puts, then all deletes, or nothing if either iterable raises."""
         new, gone = dict(puts), list(deletes)
@@ -41,12 +46,12 @@ class MemoryKV:
 
     def scan(self, start: bytes = b"", stop: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         """The pairs with ``start`` <= key < ``stop``, in key order, as they were at the first step."""
-        keys = self._keys(start, stop)
+        keys = self.keys(start, stop)
         yield from [(key, self._data[key]) for key in keys]
 
     def delete_range(self, start: bytes, stop: bytes | None = None) -> None:
         """Removes what scan would give."""
-        self.write((), self._keys(start, stop))
+        self.write((), self.keys(start, stop))
 
     def namespaced(self, prefix: bytes) -> _Namespace:
         """The part of this view whose keys begin with ``prefix``."""
@@ -55,7 +60,8 @@ class MemoryKV:
     def close(self) -> None:
         """Nothing to give back: the view stays readable, as a file would."""
 
-    def _keys(self, start: bytes, stop: bytes | None) -> list[bytes]:
+    def keys(self, start: bytes, stop: bytes | None) -> list[bytes]:
+        """Those with ``start`` <= key < ``stop``, in order."""
         if self._ordered is None:
             self._ordered = sorted(self._data)
         keys = self._ordered
@@ -78,6 +84,11 @@ class _Namespace:
     def get_many(self, keys: Iterable[bytes]) -> list[bytes | None]:
         """One value, or None, for each key."""
         return self._whole.get_many(self._prefix + key for key in keys)
+
+    def last(self) -> bytes | None:
+        """The highest key, or None."""
+        keys = self._whole.keys(self._prefix, self._stop(None))
+        return keys[-1][len(self._prefix) :] if keys else None
 
     def write(self, puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes] = ()) -> None:
         """Applies all puts, then all deletes, or nothing."""

@@ -149,7 +149,7 @@ def _publish_one(
 
     result = app.run(send)
     if app.json:
-        app.output.json(result._asdict())
+        app.output.json({name: getattr(result, name) for name in result.__struct_fields__})
         return
     duplicate = "  (duplicate: it was stored before)" if result.duplicate else ""
     place = f"partition {result.partition}  offset {result.offset}"

@@ -75,7 +75,7 @@ class PublishProposal:
             if not ids:
                 return None
             offsets = dict(zip(ids, range(start, start + len(ids)), strict=True))
-        if min(batch.due) == NOW:
+        if np.frombuffer(batch.due, np.int64).min() == NOW:
             batch = _stamped(batch, staging.now_ms)
             batch.check_expiries()
         staging.add(Stored(batch, start, staging.now_ms), offsets)
