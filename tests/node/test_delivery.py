@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from trio.testing import MockClock
 
+from chronosdb.node.partition.dispatcher import Dispatcher
 from chronosdb.wire import messages as m
 from chronosdb.wire.errors import InvalidArgument, NotFound
 from tests.support.in_process import START_MS, topic_broker
@@ -177,3 +180,24 @@ async def test_a_topic_can_be_created_twice_but_not_changed(clock: MockClock) ->
             await client.create_topic("other", 1, colour=3)
         names = [topic.name for topic in (await client.call(m.ListTopics)).topics]
         assert names == ["new", "t"]
+
+
+async def test_a_long_backlog_is_sent_in_turns(
+    clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much credit a member has: the node has other things to do in between."""
+    sent: list[int] = []
+    deliver = Dispatcher._deliver
+
+    def counting(self: Dispatcher, group: Any, now_ms: int) -> None:
+        before = group.queue.leased
+        deliver(self, group, now_ms)
+        sent.append(group.queue.leased - before)
+
+    monkeypatch.setattr(Dispatcher, "_deliver", counting)
+    async with topic_broker(clock) as (_, client):
+        for batch in range(10):
+            await client.publish(*[event(f"{batch}-{i}") for i in range(1000)])
+        await client.subscribe(credit=10_000)
+        assert len(await client.events(10_000)) == 10_000
+        assert max(sent) < 5000

@@ -28,8 +28,8 @@ from chronosdb.wire.messages import Deliver
 
 #: Events leased at a time, between two looks at the member's room.
 _STEP: Final = 256
-#: Expired events left out at a time, between two looks at what else there is to do.
-_EXPIRED_STEP: Final = 4096
+#: Events of a group sent or left out in a turn, some milliseconds' work; then others have theirs.
+_TURN: Final = 4096
 #: Failed deliveries in one RETRY record.
 _RETRY_ROWS: Final = 4096
 
@@ -298,20 +298,21 @@ class Dispatcher:
         return min((t for t in times if t is not None), default=None)
 
     def _deliver(self, group: _Group, now_ms: int) -> None:
-        """Send as much as there is and as the members have room for."""
+        """Send what there is and the members have room for, or as much of it as a turn allows."""
         end = self._committer.end_position
         # A clock that was set back must not make a delivery look early (I3), or expired events live.
         sent_ms = max(now_ms, self._committer.last_ts_ms)
-        expired = 0
+        taken = 0
         while group.queue.has_work(end, now_ms):
             member = group.next_member()
             if member is None:
                 return
-            if expired >= _EXPIRED_STEP:
+            if taken >= _TURN:
                 self.wake()
                 return
             sieve = Sieve(sent_ms)
             grants = group.queue.take(member.id, min(_STEP, member.room()), end, now_ms)
+            taken += sum(grant.stop - grant.start for grant in grants)
             frames = deliveries(
                 self._reader,
                 grants,
@@ -324,7 +325,6 @@ class Dispatcher:
                 member.deliver(frame, len(due_ms))
                 self._counters.sent(frame, due_ms)
             if sieve.left_out:
-                expired += len(sieve.left_out)
                 self._expired(group, positions_of(grants)[sieve.left_out].tolist())
 
     def _expired(self, group: _Group, positions: Iterable[int]) -> None:
