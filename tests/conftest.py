@@ -5,11 +5,16 @@ from __future__ import annotations
 import signal
 
 import pytest
+from hypothesis import settings
 from trio.testing import MockClock
 
 
 def pytest_configure() -> None:
-    """Let SIGINT mean what it means at a terminal, also where a CI runner has it ignored."""
+    """No example fails for taking long on a busy machine, and SIGINT means what it means at a terminal,
+    also where a CI runner has it ignored.
+    """
+    settings.register_profile("busy machine", deadline=None)
+    settings.load_profile("busy machine")
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
