@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -115,7 +116,8 @@ def show(total: Campaign, elapsed_s: float, again: str, console: Console) -> Non
 def _results(seeds: Sequence[int], jobs: int, run_one: Callable[[int], Result]) -> Iterator[Result]:
     # Fresh interpreters: each has a hash seed of its own, so what depends on it shows.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    # What is there before the first run is there for good: no collection need look at it.
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=gc.freeze) as pool:
         futures: list[Future[Result]] = [pool.submit(_run, run_one, seed) for seed in seeds]
         for future in as_completed(futures):
             yield future.result()

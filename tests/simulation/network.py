@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import final
 
@@ -23,6 +24,7 @@ from chronosdb.testing.network import (
     MemoryStream,
     Pipe,
 )
+from tests.simulation.leaping_clock import call_at
 from tests.simulation.trace import Trace
 
 
@@ -60,8 +62,9 @@ class Wire(Pipe):
         self.deserted = False
         #: The receiving machine is gone: nobody there who could say that nobody reads.
         self.unattended = False
-        #: Of the receiver that waits. Invariant: ends when the first piece arrives, if that is known.
-        self._until_arrival: trio.CancelScope | None = None
+        #: When the receiver that waits is woken; None: nobody waits. Invariant: when the first piece
+        #: arrives, if that is known.
+        self._woken_s: float | None = None
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await trio.lowlevel.checkpoint()
@@ -91,9 +94,11 @@ class Wire(Pipe):
                 raise trio.BrokenResourceError
             if next_s < 0:
                 return b""
-            with trio.CancelScope(deadline=next_s) as self._until_arrival:
+            self._wake_at(next_s)
+            try:
                 await self._changed.wait()
-            self._until_arrival = None
+            finally:
+                self._woken_s = None
 
     def end(self) -> None:
         if not (self.ended or self.deserted or self.severed):
@@ -147,8 +152,17 @@ class Wire(Pipe):
         self._transit.append((arrival_s, piece))
         self._transit_bytes += len(piece)
         # The receiver need not be woken only to wait again: by far most pieces come to one that waits.
-        if self._until_arrival is not None and not self.link.blocked:
-            self._until_arrival.deadline = min(self._until_arrival.deadline, arrival_s)
+        if self._woken_s is not None and arrival_s < self._woken_s and not self.link.blocked:
+            self._wake_at(arrival_s)
+
+    def _wake_at(self, time_s: float) -> None:
+        self._woken_s = time_s
+        if time_s < inf:
+            call_at(time_s, partial(self._wake, time_s))
+
+    def _wake(self, time_s: float) -> None:
+        if self._woken_s == time_s:
+            self.notify()
 
     def _arrive(self) -> float:
         """Moves what has arrived; when the next piece does: `inf` not yet known, below 0 the end."""

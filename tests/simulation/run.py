@@ -136,7 +136,8 @@ async def _story(world: World, trouble_s: float) -> None:
         ending = Ending(world, nemesis)
         await ending.wait_until_quiet(publishing)
         living.cancel_scope.cancel()
-    await ending.rebuild_views()
+    if world.swarm.thorough:
+        await ending.rebuild_views()
     await ending.stop()
     _dump(world)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Final
 
+from chronosdb.node.recurring.schedule import LEAD_MS
 from chronosdb.testing.chance import Random
 
 #: Kinds of faults, and how often each strikes in a run that has it: seconds between two, on average.
@@ -39,8 +40,9 @@ CLUSTER_FAULTS: Final[Mapping[str, float]] = {
     "nodes partitioned": 10,
     "link between nodes slow": 12,
 }
-#: A run with less trouble than this is a brief one, for many of them: see `_brief`.
+#: A run with less trouble than this is brief, for many of them; with less than that, a glimpse: see `_brief`.
 BRIEF_S: Final = 30.0
+GLIMPSE_S: Final = 20.0
 #: Faults that may cost acked events where the fsync comes after the ack: not for those nodes.
 LOSING: Final = frozenset({"power cut", "crash in a call", "disk error"})
 
@@ -60,8 +62,9 @@ class Swarm:
     #: Name and mode of each group, and its members at one time.
     groups: tuple[tuple[str, str, int], ...]
     publishers: int
-    #: Recurring schedules.
+    #: Recurring schedules, and how far ahead their events are published.
     planners: int
+    lead_ms: int
     #: Seconds between two things that an operator of the cluster does; 0: there is none.
     operated_s: float
     #: Seconds between two requests of one publisher, on average.
@@ -88,32 +91,52 @@ class Swarm:
     short_reads: float
     #: Each one-way latency, and what is added to it by chance, seconds.
     latency_s: float
+    #: Whether what takes long is looked at in the end: punctuality, and views that are rebuilt.
+    thorough: bool
 
 
 def swarm(seed: int, nodes: int, trouble_s: float) -> Swarm:
     """The run of this seed, with so many nodes."""
     long = _long(seed, nodes)
-    return long if trouble_s >= BRIEF_S else _brief(long)
+    return long if trouble_s >= BRIEF_S else _brief(seed, long, min(1.0, trouble_s / GLIMPSE_S))
 
 
-def _brief(long: Swarm) -> Swarm:
-    """As much happens in a third of the time, and what must be waited for in the end is soon over."""
+def _brief(seed: int, long: Swarm, share: float) -> Swarm:
+    """As much happens in a third of the time, and what must be waited for in the end is soon over.
+
+    A glimpse has a `share` of that time: all is quicker by its root, and the share of them that is thorough
+    is the same, for what that costs is paid by each run alike, however brief.
+    """
+    pace = share**0.5
     longest_ms = {
+        # Clients ping every three seconds.
         "idle_timeout_ms": 4_000,
-        "ack_timeout_ms": 2_000,
-        "backoff_max_ms": 1_000,
-        "shutdown_timeout_ms": 2_000,
+        "ack_timeout_ms": pace * 2_000,
+        "backoff_ms": pace * 1_000,
+        "backoff_max_ms": pace * 1_000,
+        "shutdown_timeout_ms": pace * 2_000,
+        "lease_ms": pace * 2_000,
     }
-    shorter = {name: min(ms, long.settings[name]) for name, ms in longest_ms.items()}
+    of_long = long.settings
+    shorter = {
+        name: min(round(ms), of_long[name]) for name, ms in longest_ms.items() if name in of_long
+    }
+    if share < 1 and long.nodes > 1:
+        # As seldom as the lease allows: of what happens in a quiet second most are heartbeats.
+        shorter["heartbeat_interval_ms"] = shorter["lease_ms"] // 4
+    thorough = Random(f"{seed} thorough").random() < share
     return replace(
         long,
-        settings={**long.settings, **shorter, "handshake_timeout_ms": 3_000},
-        operated_s=long.operated_s / 3,
+        settings={**of_long, **shorter, "handshake_timeout_ms": round(pace * 3_000)},
+        planners=long.planners if thorough else 0,
+        lead_ms=long.lead_ms if thorough else 0,
+        operated_s=pace * long.operated_s / 3,
         pause_s=long.pause_s / 2,
-        horizon_ms=min(long.horizon_ms, 5_000),
-        faults={kind: every / 3 for kind, every in long.faults.items()},
-        fault_max_s=3.0,
+        horizon_ms=min(long.horizon_ms, round(pace * 5_000)),
+        faults={kind: pace * every / 3 for kind, every in long.faults.items()},
+        fault_max_s=pace * 3,
         step_max_ms=5_000,
+        thorough=thorough,
     )
 
 
@@ -147,6 +170,7 @@ def _long(seed: int, nodes: int) -> Swarm:
         groups=_groups(r),
         publishers=publishers,
         planners=more.choice((0, 0, 1, 2)),
+        lead_ms=LEAD_MS,
         operated_s=operated_s,
         # Together they publish as much as one would: the load is for depth, not for speed.
         pause_s=pause_s * publishers,
@@ -164,6 +188,7 @@ def _long(seed: int, nodes: int) -> Swarm:
         disk_s=r.choice((0, 0.0002, 0.005, 0.08)),
         short_reads=r.choice((0, 0, 0.1, 0.7)),
         latency_s=r.choice((0.0001, 0.002, 0.05)),
+        thorough=True,
     )
 
 

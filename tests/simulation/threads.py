@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar, TypeVarTuple, final
 import trio
 
 from chronosdb.testing.memory_disk import PowerCut
+from tests.simulation.leaping_clock import sleep
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -53,7 +54,7 @@ class SteppedThreads:
             self._busy[worker] = scope
             turn = self._resume(worker, lambda: function(*args))
             while turn is not None:
-                await trio.sleep(turn)
+                await sleep(turn)
                 self._need_process()
                 turn = self._resume(worker)
         del self._busy[worker]

@@ -15,7 +15,6 @@ from chronosdb.client import Client, connect
 from chronosdb.client.seams import Seams
 from chronosdb.node.configuration.config import Address
 from chronosdb.node.metadata import Metadata
-from chronosdb.node.recurring.schedule import LEAD_MS
 from chronosdb.raft import ClusterView
 from chronosdb.testing.chance import Random
 from chronosdb.testing.memory_disk import Inode
@@ -127,7 +126,7 @@ class World:
 
     def forget_clock(self, computer: Computer) -> None:
         """It was ahead, perhaps, and is so no more: by it, retries and occurrences were put off so far."""
-        self.soon_until_ms = max(self.soon_until_ms, computer.now_ms + LEAD_MS)
+        self.soon_until_ms = max(self.soon_until_ms, computer.now_ms + self.swarm.lead_ms)
 
     def check_survival(self, *, synced: bool = True) -> None:
         """At a crash: whatever anybody was told must be there even if all is lost that may be.

@@ -124,22 +124,26 @@ class Listener:
         self, peer: str, stream: trio.abc.Stream, reader: FrameReader, keys: Keys
     ) -> None:
         mine, opener, sealer = self._current[peer], Opener(keys.dialler), Sealer(keys.acceptor)
-        while True:
-            # A cancelled task runs until its next checkpoint: it must not deliver until then.
-            while self._current.get(peer) is mine and (frame := reader.next_frame()) is not None:
-                channel, body = opener.open(frame)
-                if channel == Channel.PING:
-                    with trio.fail_after(_SILENCE_S):
+        # One deadline that is moved on: a scope for each frame would cost more than the frame.
+        with trio.fail_after(_SILENCE_S) as patience:
+            while True:
+                # A cancelled task runs until its next checkpoint: it must not deliver until then.
+                while (
+                    self._current.get(peer) is mine and (frame := reader.next_frame()) is not None
+                ):
+                    channel, body = opener.open(frame)
+                    if channel == Channel.PING:
+                        patience.deadline = trio.current_time() + _SILENCE_S
                         await stream.send_all(sealer.seal(Channel.PING, b""))
-                elif channel in self._owner.handlers:
-                    self._owner.handlers[channel](peer, body)
-                else:
-                    raise BadFrame(f"channel {channel} is not known")
-            with trio.fail_after(_SILENCE_S):
+                    elif channel in self._owner.handlers:
+                        self._owner.handlers[channel](peer, body)
+                    else:
+                        raise BadFrame(f"channel {channel} is not known")
+                patience.deadline = trio.current_time() + _SILENCE_S
                 data = await stream.receive_some(_READ_BYTES)
-            if not data:
-                return
-            reader.receive(data)
+                if not data:
+                    return
+                reader.receive(data)
 
 
 async def _shake_hands(stream: trio.abc.Stream, reader: FrameReader, answering: Answering) -> Keys:
