@@ -1,7 +1,7 @@
 """Threads for blocking work: a few that stay, so that handing work over costs one wake-up each way.
 
 What trio's own pool does besides for each call (a limiter's turn of the loop, a copied context, a lock)
-costs more than all else of a small fsync.
+takes as much of the interpreter again, and a single publish waits for it.
 """
 
 from __future__ import annotations
@@ -45,11 +45,13 @@ class WorkerThreads:
             self._places.acquire_nowait()
         except trio.WouldBlock:
             await self._places.acquire()
-        worker = self._idle.pop() if self._idle else _Worker()
         try:
-            result: T = await worker.run(function, args)
+            worker = self._idle.pop() if self._idle else _Worker()
+            try:
+                result: T = await worker.run(function, args)
+            finally:
+                self._idle.append(worker)
         finally:
-            self._idle.append(worker)
             self._places.release()
         return result
 
