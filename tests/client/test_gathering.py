@@ -52,6 +52,43 @@ async def test_publishes_of_one_turn_travel_in_one_frame() -> None:
 
 
 @both_backends
+async def test_what_is_published_while_a_frame_is_on_its_way_travels_in_the_next() -> None:
+    """However many turns it comes in; a frame costs about as much as twenty events."""
+    async with node_and_client() as (node, db):
+        first: list[tuple[Peer, m.Publish]] = []
+
+        def answered_later(peer: Peer, message: m.Message) -> None:
+            assert isinstance(message, m.Publish)
+            first.append((peer, message))
+
+        await db.topics()
+        node.script(m.Publish, answered_later)
+        async with anyio.create_task_group() as tasks:
+            for message_id in ("a", "b", "c"):
+                tasks.start_soon(partial(db.publish, "orders", b"x", message_id=message_id))
+                await anyio.sleep(0.001)
+            [(peer, message)] = first
+            assert frames(node) == [{b"a"}]
+            peer.say(m.Published(message.request, 0))
+        assert frames(node) == [{b"a"}, {b"b", b"c"}]
+
+
+@both_backends
+async def test_nobody_waits_long_for_a_frame_of_others() -> None:
+    """The leader that it went to may have died."""
+    async with node_and_client() as (node, db):
+        await db.topics()
+        node.script(m.Publish, stays_silent)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(db.publish, "orders", b"x", message_id="stuck"))
+            await anyio.sleep(0.001)
+            with anyio.fail_after(0.1):
+                assert (await db.publish("orders", b"x", message_id="free")).message_id == "free"
+            tasks.cancel_scope.cancel()
+        assert frames(node) == [{b"stuck"}, {b"free"}]
+
+
+@both_backends
 async def test_what_is_refused_spoils_none_of_the_others() -> None:
     async with node_and_client() as (node, db):
         await db.publish("orders", b"taken", message_id="b")

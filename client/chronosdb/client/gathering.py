@@ -1,14 +1,14 @@
-"""Single publishes that meet: those of one turn of the event loop travel in one frame per partition.
+"""Single publishes that meet travel in one frame per partition.
 
-Nobody waits for company. The task that sends a load starts with the next turn, so what gathers until then
-is what is published at this moment: a few under light load, all callers that the last frame has answered
-under heavy load. A frame costs about as much as one event more, so that is where the rate comes from.
+A frame costs about as much as twenty events, so that is where the rate comes from. Who publishes alone waits
+for no company: the frame leaves with the next turn of the event loop. While it is on its way, what is published
+gathers until it is answered, but not for long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import anyio
 from anyio.abc import TaskGroup
@@ -19,6 +19,11 @@ from chronosdb.client.outcomes import Outcome, PublishMany, publish_each
 from chronosdb.client.results import PublishResult
 from chronosdb.wire import Event
 from chronosdb.wire.errors import ChronosError
+
+#: Frames on their way to one destination while more is published. A second one would cost more processor time
+#: than its overlap with the first gains, and at a rate that keeps both sides busy that time is what all wait for.
+_SENDERS: Final = 1
+_PATIENCE_S: Final = 0.005
 
 
 class Destination(NamedTuple):
@@ -39,6 +44,26 @@ class _Load:
         self.outcomes: Sequence[Outcome] = ()
         self.done = anyio.Event()
 
+    def end(self) -> None:
+        """Nobody waits any more. Without outcomes the client is closed, or there is a bug."""
+        if not self.outcomes:
+            self.outcomes = [client_closed() for _ in self.events]
+        self.done.set()
+
+
+class _Lane:
+    """What is under way to one destination."""
+
+    __slots__ = ("load", "senders", "watched")
+
+    def __init__(self) -> None:
+        #: What gathers. Invariant: there is a sender, which takes it when it is next free.
+        self.load: _Load | None = None
+        #: Tasks that each have a frame on its way, or are about to.
+        self.senders = 0
+        #: A task sees to it that the load does not wait for long.
+        self.watched = False
+
 
 class Gathering:
     """The single publishes of a client. It is bounded by its callers: each waits for one event."""
@@ -52,17 +77,15 @@ class Gathering:
         self._cluster = cluster
         self._publisher = publisher
         self._tasks = tasks
-        #: Invariant: of each load here a task is about to begin, which takes it out.
-        self._loads: dict[Destination, _Load] = {}
+        #: Invariant: each has a sender.
+        self._lanes: dict[Destination, _Lane] = {}
 
     async def publish(self, to: Destination, event: Event) -> PublishResult:
         """Store one event, which has an id; raises what `Client.publish` does."""
-        load = self._loads.get(to)
+        lane = self._lanes.get(to)
+        load = None if lane is None else lane.load
         if load is None:
-            if self._cluster.closed:
-                raise client_closed()
-            load = self._loads[to] = _Load()
-            self._tasks.start_soon(self._send, to)
+            load = self._new_load(to)
         index = len(load.events)
         load.events.append(event)
         await load.done.wait()
@@ -71,13 +94,41 @@ class Gathering:
             raise outcome
         return outcome
 
-    async def _send(self, to: Destination) -> None:
-        load = self._loads.pop(to)
+    def _new_load(self, to: Destination) -> _Load:
+        if self._cluster.closed:
+            raise client_closed()
+        lane = self._lanes.setdefault(to, _Lane())
+        lane.load = _Load()
+        if lane.senders < _SENDERS:
+            self._start_sender(to, lane)
+        elif not lane.watched:
+            lane.watched = True
+            self._tasks.start_soon(self._watch, to, lane)
+        return lane.load
+
+    def _start_sender(self, to: Destination, lane: _Lane) -> None:
+        lane.senders += 1
+        self._tasks.start_soon(self._send, to, lane)
+
+    async def _send(self, to: Destination, lane: _Lane) -> None:
         try:
-            load.outcomes = await publish_each(self._publisher(to), load.events)
+            while (load := lane.load) is not None:
+                lane.load = None
+                try:
+                    load.outcomes = await publish_each(self._publisher(to), load.events)
+                finally:
+                    load.end()
         finally:
-            if (
-                not load.outcomes
-            ):  # the client is closed, or this is a bug: nobody is to wait for ever
-                load.outcomes = [client_closed() for _ in load.events]
-            load.done.set()
+            lane.senders -= 1
+            if not lane.senders:
+                del self._lanes[to]
+                if lane.load is not None:
+                    lane.load.end()
+
+    async def _watch(self, to: Destination, lane: _Lane) -> None:
+        """A frame to a leader that has died takes seconds: what gathers is not kept waiting by it."""
+        while (load := lane.load) is not None:
+            await anyio.sleep(_PATIENCE_S)
+            if lane.load is load:
+                self._start_sender(to, lane)
+        lane.watched = False
