@@ -75,8 +75,10 @@ def _last_leader(
 
     def reach(node: str) -> tuple[int, int]:
         log = Log.open(nodes[node].disk, copies[node], _OPTIONS, log_id=None, writable=False)
-        log.close()
-        return log.last_epoch(), log.end_lsn
+        try:
+            return log.last_epoch(), log.end_lsn
+        finally:
+            log.close()
 
     return max(able or copies, key=reach)
 

@@ -93,6 +93,8 @@ class Keeper:
     async def crash_in_a_call(self, *, power: bool) -> None:
         """In the middle of what the node does with its disk, of which some may be done."""
         async with self.process:
+            if self.scrapped:
+                return
             self.excused = True
             self.computer.disk.cut_power_at(self._chance.randint(1, 12))
             with trio.move_on_after(2):

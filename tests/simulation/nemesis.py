@@ -35,8 +35,8 @@ class Nemesis:
         self._people = people
         self._trace = world.trace
         self._chance = world.chance("nemesis")
-        #: While there is trouble.
-        self._nursery: trio.Nursery | None = None
+        #: Of those who watch over the nodes.
+        self._watch: trio.Nursery | None = None
 
     async def run(self) -> None:
         """One task for each kind of fault that this run has."""
@@ -62,14 +62,19 @@ class Nemesis:
             "clock drifts": self._drift,
             "client gone": self._client_gone,
         }
+        async with trio.open_nursery() as nursery:
+            for kind, every_s in self._world.swarm.faults.items():
+                nursery.start_soon(self._again_and_again, kind, every_s, deeds[kind])
+
+    async def supervise(self) -> None:
+        """Nodes that have died are started again, until cancelled: some are still dying when all is healed."""
         try:
-            async with trio.open_nursery() as self._nursery:
+            async with trio.open_nursery() as self._watch:
                 for keeper in self.keepers:
-                    self._nursery.start_soon(keeper.supervise)
-                for kind, every_s in self._world.swarm.faults.items():
-                    self._nursery.start_soon(self._again_and_again, kind, every_s, deeds[kind])
+                    self._watch.start_soon(keeper.supervise)
+                await trio.sleep_forever()
         finally:
-            self._nursery = None
+            self._watch = None
 
     async def begin(self) -> None:
         """Starts the nodes for the first time."""
@@ -107,19 +112,22 @@ class Nemesis:
         """A node more, to be made trouble."""
         keeper = Keeper(self._world, computer, self._world.chance(f"{computer.name} kept"))
         self.keepers.append(keeper)
-        async with keeper.process:
-            await keeper.start()
-        if self._nursery is not None:
-            self._nursery.start_soon(keeper.supervise)
+        # Whoever hires may be gone before it has started.
+        with trio.CancelScope(shield=True):
+            async with keeper.process:
+                await keeper.start()
+        if self._watch is not None:
+            self._watch.start_soon(keeper.supervise)
 
     async def dismiss(self, keeper: Keeper) -> None:
         """A node less: its machine is scrapped."""
-        async with keeper.process:
-            keeper.scrapped = True
-            self._world.forget_clock(keeper.computer)
-            await keeper.computer.kill()
-        self.keepers.remove(keeper)
-        self._world.computers.remove(keeper.computer)
+        with trio.CancelScope(shield=True):
+            async with keeper.process:
+                keeper.scrapped = True
+                self._world.forget_clock(keeper.computer)
+                await keeper.computer.kill()
+            self.keepers.remove(keeper)
+            self._world.computers.remove(keeper.computer)
 
     # ---- processes ---------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from tests.proof.recorded import Recorded
 from tests.simulation.keeper import Keeper
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.people import Person
+from tests.simulation.traces import copies_of
 from tests.simulation.world import TOPIC, World
 
 #: How often an answer is asked for that may change.
@@ -101,12 +102,32 @@ class Operator(Person):
     async def _begin_replacing(self, cluster: Operating) -> None:
         self._leaving = keeper = self.random.choice(self._nemesis.keepers)
         keeper.leaves = True
-        if self.random.random() < 0.5 and self.world.swarm.topic["min_insync"] > 1:
+        min_insync: int = self.world.swarm.topic["min_insync"]
+        if self.random.random() < 0.5 and min_insync > 1 and self._others_hold_all(keeper):
             self.world.trace.say(keeper.computer.name, "is gone with its disk")
             # What was on two disks is on one until it has been copied.
             self.world.copies = 1
             await self._nemesis.dismiss(keeper)
         await self._go_on_replacing(cluster)
+
+    def _others_hold_all(self, keeper: Keeper) -> bool:
+        """Whether every other replica has its copy, so that two more are left.
+
+        A node that was down when a topic was created cannot say later that its copy was never there, or was lost.
+        """
+        view = self.world.metadata_view()
+        held = {
+            (one.name, identity.topic, identity.partition)
+            for one in self.world.computers
+            for identity, _, _ in copies_of(one)
+        }
+        return view is not None and held.issuperset(
+            (node, topic.name, partition)
+            for topic in view.topics.values()
+            for partition, replicas in enumerate(topic.replicas)
+            for node in replicas
+            if node != keeper.computer.name
+        )
 
     async def _go_on_replacing(self, cluster: Operating) -> None:
         keeper = self._leaving
@@ -114,8 +135,8 @@ class Operator(Person):
         name = keeper.computer.name
         if self._coming:
             await cluster.add(self._coming, self.world.peer_address(self._coming))
-            await self._nemesis.hire(self.world.add_computer(self._coming, without=name))
-            self._coming = ""
+            coming, self._coming = self._coming, ""
+            await self._nemesis.hire(self.world.add_computer(coming, without=name))
         gone = keeper not in self._nemesis.keepers
         if await cluster.remove(name, force=gone) == 0:
             self.world.trace.say(name, "is removed")

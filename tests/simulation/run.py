@@ -131,6 +131,7 @@ async def _story(world: World, trouble_s: float) -> None:
         publishing = trio.Event()
         living.start_soon(_until_all_have_ended, people, publishing)
         living.start_soon(Tracer(world).run)
+        living.start_soon(nemesis.supervise)
         with trio.move_on_after(trouble_s):
             await nemesis.run()
         ending = Ending(world, nemesis)
