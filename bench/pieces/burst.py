@@ -22,10 +22,12 @@ BESIDE_S: Final = 3.0
 MEANWHILE_MS: Final = 100
 
 
-def piece(events: int = 100_000) -> Piece:
-    """One burst."""
+def piece(events: tuple[int, ...] = (100_000, 1_000_000)) -> Piece:
+    """A burst of each size."""
     title = f"burst: due in one ms; meanwhile {BESIDE_PER_S} single events/s are published"
-    return Piece("burst", title, [Case(f"{events:,} events", partial(_measure, events))])
+    return Piece(
+        "burst", title, [Case(f"{each:,} events", partial(_measure, each)) for each in events]
+    )
 
 
 def _measure(events: int, lab: Lab) -> Figures:
