@@ -6,14 +6,13 @@ import shutil
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Final
 
 import trio
 
 from chronosdb.client import ChronosError, Event
-from chronosdb.wire.routing import partition_for
 from tests.process.cluster_nodes import Cluster
+from tests.process.keys import key_of
 from tests.process.mixed_faults import HEALED_MS, folder_bytes, resident_bytes
 from tests.process.mixed_world import PARTITIONS, TOPIC, World
 from tests.proof.recorded import Recorded
@@ -30,10 +29,7 @@ _BEAT_TIMEOUT_S: Final = 30.0
 #: After that the load goes on; the checker will say what was promised.
 _OUTAGE_S_MAX: Final = 60.0
 #: One for each partition.
-_KEYS: Final = tuple(
-    next(key for n in count() if partition_for(key := b"p%d" % n, b"", PARTITIONS) == partition)
-    for partition in range(PARTITIONS)
-)
+_KEYS: Final = tuple(key_of(partition, PARTITIONS) for partition in range(PARTITIONS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ import click
 import trio
 
 from chronosdb.client import ChronosError, Client, Event, GroupInfo, connect
-from chronosdb.wire.routing import partition_for
 from tests.process.cluster_nodes import Cluster
+from tests.process.keys import key_of
 
 TOPIC: Final = "orders"
 GROUP: Final = "workers"
@@ -97,23 +97,13 @@ class Load:
     async def _all_arrive(self, db: Client) -> None:
         round_ = next(self._rounds)
         events = [
-            Event(payload=b"x", message_id=f"{round_}-{partition}", key=key)
-            for partition, key in self._keys().items()
+            Event(payload=b"x", message_id=f"{round_}-{n}", key=key_of(n, self.partitions))
+            for n in range(self.partitions)
         ]
         await db.publish_many(TOPIC, events)
         awaited = {event.message_id for event in events}
         while not awaited <= self.arrived:  # noqa: ASYNC110 - as above
             await trio.sleep(_LOOK_S)
-
-    def _keys(self) -> dict[int, bytes]:
-        """A key for each partition."""
-        keys: dict[int, bytes] = {}
-        for number in count():
-            key = b"k%d" % number
-            keys.setdefault(partition_for(key, b"", self.partitions), key)
-            if len(keys) == self.partitions:
-                return keys
-        raise AssertionError
 
 
 @dataclass(slots=True)

@@ -10,7 +10,6 @@ import statistics
 import sys
 import tempfile
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +17,8 @@ import click
 import trio
 
 from chronosdb.client import Client, Event, connect
-from chronosdb.wire.routing import partition_for
 from tests.process.cluster_nodes import Cluster
+from tests.process.keys import key_of
 from tests.process.mixed_faults import resident_bytes
 
 TOPIC: Final = "wide"
@@ -165,7 +164,7 @@ async def _move(cluster: Cluster, partition: int) -> float:
     """Have another node lead a partition; seconds until it has acked a publish."""
     topic = f"{TOPIC}-0"
     async with connect(cluster.servers, timeout=20) as db:
-        key = _key_of(partition, len(await db.cluster.topic(topic)))
+        key = key_of(partition, len(await db.cluster.topic(topic)))
         leader = await _leader(db, topic, partition)
         to = next(name for name in cluster.nodes if name != leader)
         began_s = trio.current_time()
@@ -178,15 +177,6 @@ async def _move(cluster: Cluster, partition: int) -> float:
 
 async def _leader(db: Client, topic: str, partition: int) -> str:
     return (await db.cluster.topic(topic))[partition].leader
-
-
-def _key_of(partition: int, partitions: int) -> bytes:
-    """A key whose events go to this partition."""
-    return next(
-        key
-        for key in (b"k%d" % n for n in count())
-        if partition_for(key, b"", partitions) == partition
-    )
 
 
 @click.command()

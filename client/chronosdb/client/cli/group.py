@@ -10,7 +10,7 @@ from chronosdb.client import GroupInfo, GroupMove, GroupSummary
 from chronosdb.client.cli.confirm import confirm
 from chronosdb.client.cli.context import App, Group, pass_app
 from chronosdb.client.cli.output import counted
-from chronosdb.client.cli.values import format_age, format_time, parse_start, parsed_by
+from chronosdb.client.cli.values import format_age, format_time, parse_start, parsed_by, struct_json
 
 
 @click.group(cls=Group)
@@ -139,15 +139,10 @@ def _as_json(info: GroupInfo) -> dict[str, Any]:
         "lag_ms": info.lag_ms,
         "unknown": info.unknown,
         "created_ms": info.created_ms,
-        "partitions": [
-            {name: getattr(row, name) for name in row.__struct_fields__} for row in info.partitions
-        ],
-        "members": [
-            {name: getattr(row, name) for name in row.__struct_fields__} for row in info.members
-        ],
+        "partitions": list(map(struct_json, info.partitions)),
+        "members": list(map(struct_json, info.members)),
     }
 
 
 def _move(topic: str, name: str, move: GroupMove, *, dry_run: bool) -> dict[str, Any]:
-    facts = {field: getattr(move, field) for field in move.__struct_fields__}
-    return {"topic": topic, "group": name, "dry_run": dry_run, **facts}
+    return {"topic": topic, "group": name, "dry_run": dry_run, **struct_json(move)}

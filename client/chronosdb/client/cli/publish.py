@@ -16,7 +16,7 @@ from chronosdb.client.cli.bulk import BulkPublisher, Tally
 from chronosdb.client.cli.context import App, Command, pass_app
 from chronosdb.client.cli.exits import Failure
 from chronosdb.client.cli.output import counted
-from chronosdb.client.cli.values import parse_header, parse_time_ms, parsed_by
+from chronosdb.client.cli.values import parse_header, parse_time_ms, parsed_by, struct_json
 from chronosdb.client.seams import Seams
 from chronosdb.wire.units import parse_duration_ms
 
@@ -149,7 +149,7 @@ def _publish_one(
 
     result = app.run(send)
     if app.json:
-        app.output.json({name: getattr(result, name) for name in result.__struct_fields__})
+        app.output.json(struct_json(result))
         return
     duplicate = "  (duplicate: it was stored before)" if result.duplicate else ""
     place = f"partition {result.partition}  offset {result.offset}"

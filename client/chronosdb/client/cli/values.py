@@ -73,7 +73,7 @@ def format_bytes(count: int) -> str:
 
 
 def struct_json(value: Any) -> dict[str, Any]:
-    """The fields of a structure of the protocol, by name."""
+    """The fields of a structure of the protocol or of the client, by name."""
     return {name: getattr(value, name) for name in value.__struct_fields__}
 
 
