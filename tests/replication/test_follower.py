@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from chronosdb.node.configuration.settings import ConfigError
 from chronosdb.node.partition.committer import CommitOptions
+from chronosdb.node.partition.partition import PartitionId
 from chronosdb.node.partition.proposals import Placement
 from chronosdb.node.partition.retirement import RetentionLimits
 from chronosdb.node.replication.fences import Fences
@@ -28,6 +29,8 @@ from chronosdb.testing.memory_disk import MemoryDisk
 from chronosdb.wal import LogFailed, LogOptions
 from chronosdb.wire.errors import NotLeader
 from tests.replication.cluster import FIRST, START_MS, Host, World, publish, world
+
+SECOND: Final = PartitionId("t", 1, 1)
 
 
 async def _alone(w: World, *, records: int = 3) -> Host:
@@ -285,6 +288,20 @@ async def test_a_copy_that_is_not_whole_is_no_witness(autojump_clock: MockClock)
         assert len(await w.fence(FIRST, 9)) == 3
 
 
+async def test_a_copy_that_never_was_is_a_witness(autojump_clock: MockClock) -> None:
+    """A partition is made while two of three are away, and its first leader goes: those two elect."""
+    async with world(autojump_clock, "a", "b", "c") as w:
+        await w["b"].crash()
+        await w["c"].crash()
+        w.place(SECOND, "a", "b", "c")
+        await w["a"].crash()
+        w.change(SECOND, epoch=2, leader="")
+        for name in "bc":
+            await w[name].start()
+        assert await w.elect(SECOND) in {"b", "c"}
+        await w.leader(SECOND)
+
+
 async def test_followers_do_not_pile_up_timers_that_have_fired(autojump_clock: MockClock) -> None:
     """Their wheel loses them when the views are saved."""
     commit = CommitOptions(checkpoint_interval_ms=5000)
@@ -308,7 +325,7 @@ async def test_a_copy_that_is_dropped_is_closed_and_forgotten(autojump_clock: Mo
         await host.copies.drop(FIRST)
         assert host.copies.held() == []
         assert host.copies.status(FIRST) is None
-        assert host.disk.read_file("/d/fences") == b'{"format":1,"epochs":{},"parts":[]}'
+        assert host.disk.read_file("/d/fences") == b'{"format":1,"epochs":{},"parts":[],"held":[]}'
         await host.copies.hold(FIRST, w.assignments[FIRST], host.plan(FIRST))
         assert host.copies.held() == [FIRST]
 

@@ -121,6 +121,7 @@ class Copies:
             self._options.lag_max_ms / 1000,
             self._fences,
             self._promising,
+            set(),
             Mender(me, calls, env.threads),
         )
         lease.watch(self._lease_changed)

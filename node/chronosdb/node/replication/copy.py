@@ -74,15 +74,15 @@ class Copy:
     async def open(self) -> None:
         """Open the log, or make it; later, if it is damaged or the disk is full."""
         is_new = not self._plan.env.disk.exists(self._plan.directory)
-        one = self.assignment
+        was_lost = is_new and self._owner.fences.was_held(self._key)
         try:
-            if is_new and one.epoch > 1 and self._owner.term.me in one.isr:
-                # It counts for what is committed, and has nothing: it was lost, or was never here.
-                await self._mark_part(is_part=True)
+            if was_lost and self._owner.term.me in self.assignment.isr:
+                await self._mark_part(is_part=True)  # what it counts for may be gone
+            await self._open_log(0)
+            await self._owner.note_held(self._key)
         except DiskFull as error:
+            await self._shut()
             self._trouble = error
-            return
-        await self._open_log(0)
         if not is_new:
             # Whoever was elected had promised before. The metadata known here may be old.
             self._led = self.floor
