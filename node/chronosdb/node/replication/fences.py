@@ -86,7 +86,7 @@ class Fences:
 
     def _write(self, **changed: Any) -> None:
         file = msgspec.structs.replace(self._file, **changed)
-        self._disk.write_file_atomic(self._path, msgspec.json.encode(file))
+        self._disk.write_file_atomic(self._path, msgspec.json.encode(file, order="deterministic"))
         self._file = file
 
 
