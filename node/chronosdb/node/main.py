@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import click
 import trio
 
-from chronosdb.node import garbage
+from chronosdb.node import garbage, open_files
 from chronosdb.node.configuration.config import Config, ConfigError, node_command
 from chronosdb.node.identity import WrongDirectory
 from chronosdb.node.node import Node, Started
@@ -88,6 +88,7 @@ def live(
     """
     _set_up_logging(config, speaker)
     faulthandler.enable()  # a crash in C would end the process without a word
+    open_files.raise_limit()
     garbage.collect_rarely()
     take_turns_quickly()
     try:

@@ -1,0 +1,36 @@
+"""A node may have more files open than a shell's default allows."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.process.conftest import StartNode
+from tests.process.harness import client
+
+LIMIT = 64
+
+
+@contextmanager
+def few_files() -> Iterator[None]:
+    """What is started meanwhile may have few files open, until it raises that itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard <= 3 * LIMIT:
+        pytest.skip("the system allows too few open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_more_partitions_than_open_files_by_default(start_node: StartNode) -> None:
+    """A node raises the limit that it was started with as far as the system lets it."""
+    with few_files():
+        node = await start_node()
+    async with client(node) as db:
+        await db.create_topic("wide", 2 * LIMIT)
+        assert not (await db.publish("wide", b"x")).duplicate
