@@ -44,8 +44,10 @@ from tests.proof.recorded import Recorded
 from tests.proof.screen import print_verdict
 
 GROUPS: Final = (ORDERED, SHARED)
-#: Of each group.
+#: Of the ordered group.
 MEMBERS: Final = 2
+#: A member of the shared group, some of which dawdle, settles this many events in a second, at the least.
+_SHARED_EVENTS_PER_S: Final = 1000
 NODE_OPTIONS: Final = (*OPTIONS, "--segment-bytes", "32MB")
 _HORIZON_S_MIN: Final = 4.0
 _HORIZON_S_MAX: Final = 30.0
@@ -72,6 +74,11 @@ class Plan:
     def horizon_ms(self) -> int:
         """The farthest ordinary due time."""
         return round(1000 * max(_HORIZON_S_MIN, min(_HORIZON_S_MAX, self.seconds / 2)))
+
+    @property
+    def sharers(self) -> int:
+        """Members of the shared group: as many as keep up."""
+        return max(2, math.ceil(self.rate / _SHARED_EVENTS_PER_S))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,7 @@ class ClusterLoad:
             async with trio.open_nursery() as nursery:
                 for number in range(MEMBERS):
                     nursery.start_soon(ordered, world, number)
+                for number in range(self._plan.sharers):
                     nursery.start_soon(shared, world, number)
                 nursery.start_soon(self.gauges.run, self.cluster)
                 nursery.start_soon(telling, world, tell)
