@@ -128,18 +128,20 @@ class Ending:
         if view is None:
             yield "nobody knows the metadata"
             return
-        ends: dict[tuple[str, int], set[tuple[int, int]]] = {}
-        for topic in view.topics.values():
-            for index, (isr, replicas) in enumerate(zip(topic.isrs, topic.replicas, strict=True)):
-                if set(isr) != set(replicas):
-                    yield f"{topic.name}/{index}: {replicas}, in sync {isr}"
+        ends: dict[tuple[str, int], list[tuple[int, int]]] = {}
         for computer in self._world.computers:
             for identity, status, _ in copies_of(computer):
                 place = identity.topic, identity.partition
-                ends.setdefault(place, set()).add((status.end_lsn, status.high_watermark))
-        for place, some in ends.items():
-            if len({end for both in some for end in both}) > 1:
-                yield f"{place}: ends and high watermarks {some}"
+                ends.setdefault(place, []).append((status.end_lsn, status.high_watermark))
+        for topic in view.topics.values():
+            for index, (isr, replicas) in enumerate(zip(topic.isrs, topic.replicas, strict=True)):
+                place = topic.name, index
+                if set(isr) != set(replicas):
+                    yield f"{place}: {replicas}, in sync {isr}"
+                # A node that is still starting has not opened its copies yet.
+                some = ends.get(place, [])
+                if len(some) < len(replicas) or len({end for both in some for end in both}) > 1:
+                    yield f"{place}: ends and high watermarks {some} of {replicas}"
 
     async def _be_punctual(self, db: Recorded) -> None:
         """All is well, and everybody who has gone is given up: now what is due comes at once."""

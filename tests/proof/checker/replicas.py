@@ -48,10 +48,15 @@ def _check_one_leader(case: Case, rows: Rows, verdict: Verdict) -> None:
 
 
 def _check_growing(case: Case, rows: Rows, verdict: Verdict) -> None:
-    """I11: of one life of a node, and of the leaders one after the other."""
+    """I11: of one life of a node, and of the leaders one after the other.
+
+    By epoch, not by time: an old leader that was cut off does not know yet that it is none any more.
+    """
     for one in rows.by("life").values():
         _check_monotone(case, one, verdict, "went back")
-    _check_monotone(case, rows.where(rows["leads"] != 0), verdict, "is below an earlier leader's")
+    leading = rows.where(rows["leads"] != 0)
+    by_epoch = leading.where(np.argsort(leading["epoch"], kind="stable"))
+    _check_monotone(case, by_epoch, verdict, "is below an earlier leader's")
 
 
 def _check_monotone(case: Case, rows: Rows, verdict: Verdict, text: str) -> None:
