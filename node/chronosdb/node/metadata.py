@@ -349,6 +349,8 @@ class Metadata:
 
     async def _serve_transfer(self, _peer: str, body: bytes) -> bytes:
         await trio.lowlevel.checkpoint()
+        if self._stopped:  # and leads no more; who asked will see
+            return b""
         try:
             self._replica.transfer(body.decode(errors="replace"))
         except RefusedError as error:
