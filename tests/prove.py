@@ -59,6 +59,17 @@ def _simulation(budget: Budget) -> list[str]:
     return ["tests.simulate", "--seeds", span, "-j", str(budget.jobs), "--check-replay", "1%"]
 
 
+def _clusters(budget: Budget) -> list[str]:
+    seeds = budget.amount(10)
+    first = budget.seed * 10_000
+    return [
+        "tests.simulate",
+        *("--nodes", "3", "--trouble", "4"),
+        *("--seeds", f"{first}..{first + seeds - 1}"),
+        *("-j", str(budget.jobs), "--check-replay", "5%"),
+    ]
+
+
 def _crash_states(budget: Budget) -> list[str]:
     states, first = budget.amount(13_000), budget.seed * 10_000
     return ["tests.crash", "--states", str(states), "--seed", str(first), "-j", str(budget.jobs)]
@@ -111,6 +122,7 @@ def _fuzzing(budget: Budget) -> list[str]:
 
 MACHINES: Final = (
     Machine("simulated worlds", _simulation),
+    Machine("simulated clusters", _clusters),
     Machine("crash states", _crash_states),
     Machine("models", _models),
     Machine("kill -9", _kills),

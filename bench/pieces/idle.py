@@ -23,7 +23,7 @@ IDLE_S: Final = 10.0
 CALLERS: Final = 64
 
 
-def piece(topics: tuple[int, ...] = (1000, 10_000), groups: int = 1000) -> Piece:
+def piece(topics: tuple[int, ...] = (1000,), groups: int = 1000) -> Piece:
     """A case for each number of topics; the groups are spread over them, one member each."""
     title = (
         f"idle: topics of one partition; then {groups:,} groups that wait; CPU counted for {IDLE_S:g} s,"
