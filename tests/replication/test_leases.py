@@ -74,3 +74,16 @@ async def test_a_leader_hands_over_to_a_follower_that_is_level(autojump_clock: M
         await publish(await w.leader(), "four")
         with trio.fail_after(2):
             assert not await w["b"].copies.handover(Handover(1, 0, 2, "c"))
+
+
+async def test_a_handover_that_is_broken_off_stops_nothing(autojump_clock: MockClock) -> None:
+    """Whoever asked has gone before the other was level: the leader writes on."""
+    async with world(autojump_clock, "a", "b", "c") as w:
+        leader = await w.leader()
+        w.cut_off("c")
+        await publish(leader, "one")
+        with trio.move_on_after(0.1) as asking:
+            await w["a"].copies.handover(Handover(1, 0, 1, "c"))
+        assert asking.cancelled_caught
+        with trio.fail_after(5):
+            assert await publish(leader, "two") == Placement(1)

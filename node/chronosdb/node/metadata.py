@@ -178,8 +178,12 @@ class Metadata:
             await nursery.start(self._cluster.peers.run, self._cluster.listeners)
             nursery.start_soon(self._enroll, self._cluster.charter)
             meeting = Introductions(self._cluster.calls, lambda: self._members, self._meet)
-            nursery.start_soon(meeting.run, lambda: self._replica.leader is None)
+            nursery.start_soon(meeting.run, self._is_lost)
             await self._drive(_TICK_S, task_status)
+
+    def _is_lost(self) -> bool:
+        """Whether it may not know who leads: one that has no vote goes on believing in the last leader."""
+        return self._replica.leader is None or not self._replica.ready
 
     async def _drive(self, tick_s: float, task_status: trio.TaskStatus[None]) -> None:
         started, last_s = False, trio.current_time()

@@ -38,8 +38,9 @@ class DiskRoom:
 
     def _look(self) -> None:
         free = self._disk.free_bytes(self._directory)
-        # Not at once when there is a little again: leaders should not move to and fro.
-        enough = self._reserve_bytes * 5 // 4 if self._is_full else self._reserve_bytes
+        # Not only when nothing fits any more: large batches would be refused, and nobody else would lead. And
+        # not at once when there is a little again: leaders should not move to and fro.
+        enough = self._reserve_bytes * (20 if self._is_full else 17) // 16
         is_full = self._reserve_bytes > 0 and free <= enough
         if is_full == self._is_full:
             return

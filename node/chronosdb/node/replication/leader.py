@@ -163,15 +163,20 @@ class Leadership:
         if partition is None or to not in self._feeds:
             return False
         partition.committer.pause(True)
-        with trio.move_on_after(_HANDOVER_S):
-            while partition.committer.is_writing or not self._in_sync.has(to, self.log.end_lsn):
-                if self._error is not None:
-                    return False
-                await trio.sleep(_LOOK_S)
-            self._handed_over.set()
-            return True
-        partition.committer.pause(False)
-        return False
+        is_level = False
+        try:
+            with trio.move_on_after(_HANDOVER_S):
+                while partition.committer.is_writing or not self._in_sync.has(to, self.log.end_lsn):
+                    if self._error is not None:
+                        return False
+                    await trio.sleep(_LOOK_S)
+                is_level = True
+                self._handed_over.set()
+        finally:
+            # Also when whoever asked, on this node, has lost patience and cancels: nobody else would lead on.
+            if not is_level:
+                partition.committer.pause(False)
+        return is_level
 
     async def _take_back(self) -> None:
         """What was handed over and nobody took is led on."""
