@@ -201,6 +201,26 @@ async def test_a_node_that_joins_need_not_be_told_who_leads(autojump_clock: Mock
         assert (await cluster["d"].metadata.submit(CreateTopic("t", 1))).created
 
 
+async def test_a_node_without_a_vote_that_was_cut_off_hears_of_a_leader_that_came_since(
+    autojump_clock: MockClock,
+) -> None:
+    """It knew all there were, believes in the old leader, and holds no election that would tell it more."""
+    async with world(autojump_clock, "a", "b", "c") as cluster:
+        await cluster["a"].metadata.submit(AdmitNode("d", "d:1", ""))
+        cluster.add("d").set_up("abc", joins=True)
+        await cluster.start()
+        cluster.cut_off("d")
+        cut_off = cluster.machines.pop("d")
+        await _join(cluster, "e")
+        await cluster["a"].metadata.transfer("e")
+        await trio.sleep(5)
+        cluster.machines["d"] = cut_off
+        cluster.hosts.heal()
+        with trio.fail_after(30):
+            while cut_off.metadata.leader != "e":  # noqa: ASYNC110 - no event says so
+                await trio.sleep(0.05)
+
+
 async def test_a_node_that_was_away_hears_of_a_leader_that_came_since(
     autojump_clock: MockClock,
 ) -> None:

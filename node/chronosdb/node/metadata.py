@@ -183,7 +183,8 @@ class Metadata:
 
     def _is_lost(self) -> bool:
         """Whether it may not know who leads: one that has no vote goes on believing in the last leader."""
-        return self._replica.leader is None or not self._replica.ready
+        one = self._replica
+        return one.leader is None or not (one.ready and one.hears_leader)
 
     async def _drive(self, tick_s: float, task_status: trio.TaskStatus[None]) -> None:
         started, last_s = False, trio.current_time()

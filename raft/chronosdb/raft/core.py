@@ -113,6 +113,14 @@ class Core:
         return self._library.leader
 
     @property
+    def hears_leader(self) -> bool:
+        """Whether it leads, or was spoken to by a leader lately; `leader` may long be another.
+
+        Who does not vote holds no elections: it would believe in an old leader for ever.
+        """
+        return self.is_leader or self._clock() - self._heard_at < self._options.election_max_s
+
+    @property
     def term(self) -> int:
         """The latest term heard of; 0 before the first election."""
         return self._library.term

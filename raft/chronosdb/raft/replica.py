@@ -96,6 +96,11 @@ class Replica:
         return self._core.leader
 
     @property
+    def hears_leader(self) -> bool:
+        """Whether it leads, or was spoken to by a leader lately. One that starts waits for that first."""
+        return self._core.hears_leader
+
+    @property
     def ready(self) -> bool:
         """Whether the view has caught up with a leader since this replica started."""
         return self._core.ready
