@@ -93,7 +93,7 @@ class Keeper:
     async def crash_in_a_call(self, *, power: bool) -> None:
         """In the middle of what the node does with its disk, of which some may be done."""
         async with self.process:
-            if self.scrapped:
+            if not self.computer.running:  # scrapped, or expelled and not started again
                 return
             self.excused = True
             self.computer.disk.cut_power_at(self._chance.randint(1, 12))
