@@ -18,7 +18,7 @@ def test_a_fault_breaks_no_promise(tmp_path: Path, name: str) -> None:
     for reason in available([name])[1].values():
         pytest.skip(f"{name}: {reason}")
     result = run_faults(tmp_path, [name], seconds=0.5, seed=3, calm_s=0.2, horizon_ms=800)
-    assert result.kept, result
+    assert result.kept, (result.violations, result.problems, result)
     assert result.faults[name] >= 1
     assert result.published > 20
 
