@@ -10,7 +10,7 @@ import pytest
 from chronosdb.client import Client, Delivery, Event, LeaseLost, NotFound, NotLeader, Subscription
 from chronosdb.client.attachment import Terms
 from chronosdb.client.inbox import Inbox
-from chronosdb.client.membership import TURN_S
+from chronosdb.client.membership import FIRST_ASK_S, TURN_S
 from chronosdb.client.seat import Seat
 from chronosdb.wire import messages as m
 from tests.client.fake_cluster import FakeCluster, client_of, cluster_and_client, running_cluster
@@ -199,6 +199,18 @@ async def test_a_move_that_nobody_told_is_noticed_before_long() -> None:
             await other.publish("orders", b"")
         with anyio.fail_after(20):
             await anext(events)
+
+
+@both_backends
+async def test_a_member_that_has_just_joined_soon_asks_again_who_leads() -> None:
+    """It may have joined while leaders were elected, and was told of those of before."""
+    async with (
+        cluster_and_client(partitions=1) as (cluster, db),
+        db.consume("orders", group="g"),
+    ):
+        cluster.lead("orders", 0, "n2", tell=False)
+        await anyio.sleep(2 * FIRST_ASK_S)
+        assert cluster.nodes["n2"].members
 
 
 @both_backends

@@ -8,7 +8,7 @@ only the seat that it came from can extend it or give it back: those leases end 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, TypeVar
@@ -32,8 +32,10 @@ T = TypeVar("T")
 
 #: How long leaving waits for the nodes to confirm; they have the request by then in any case.
 LEAVE_S: Final = 2.0
-#: Even if no node says that leaders have changed, they are asked for this often.
+#: Even if no node says that leaders have changed, they are asked for this often in the long run.
 ASK_S: Final = 15.0
+#: And so soon after the last seat was confirmed.
+FIRST_ASK_S: Final = 0.5
 #: How long a node keeps credits that it does not use and another one wants for.
 TURN_S: Final = 0.1
 
@@ -150,15 +152,18 @@ class Membership:
 
     async def _keep_seats(self, tasks: TaskGroup) -> None:
         """Have a seat at each node that leads, and at no other."""
-        delays_s = self._cluster.retry.delays_s()
+        delays_s, asks_s = self._cluster.retry.delays_s(), _asks_s()
         while not self._inbox.ended:
             self._match(tasks)
             if not self._cluster.clustered:
                 await self._changed.wait()
                 continue
             calm = self._confirmed(all) and "" not in self._leaders()
-            delays_s = self._cluster.retry.delays_s() if calm else delays_s
-            with anyio.move_on_after(ASK_S if calm else next(delays_s)) as scope:
+            if calm:
+                delays_s = self._cluster.retry.delays_s()
+            else:
+                asks_s = _asks_s()
+            with anyio.move_on_after(next(asks_s if calm else delays_s)) as scope:
                 await self._changed.wait()
             if scope.cancelled_caught:
                 await self._cluster.refresh(self._terms.topic)
@@ -234,6 +239,14 @@ class Membership:
         self._seats.clear()
         self._changed.fire()
         return replies
+
+
+def _asks_s() -> Iterator[float]:
+    """Waits between asking who leads: what was said while leaders were elected may be old already."""
+    wait_s = FIRST_ASK_S
+    while True:
+        yield wait_s
+        wait_s = min(2 * wait_s, ASK_S)
 
 
 async def _confirmed(reply: Reply | None) -> None:
