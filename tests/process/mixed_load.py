@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -192,12 +192,21 @@ async def steps(
     world: World, step: Callable[[Recorded], Awaitable[None]], name: str, timeout_s: float
 ) -> None:
     """One worker, to the end of the load. What the node's death does to a request is no failure."""
-    async with world.client(name, timeout_s) as db:
-        while not world.finishing.is_set():
-            try:
-                await step(db)
-            except ChronosError as error:
-                world.counts[f"{error.code} errors"] += 1
+    while not world.finishing.is_set():
+        # In a hurry, and while everybody else connects too, that can fail like any request.
+        with _counted(world):
+            async with world.client(name, timeout_s) as db:
+                while not world.finishing.is_set():
+                    with _counted(world):
+                        await step(db)
+
+
+@contextmanager
+def _counted(world: World) -> Iterator[None]:
+    try:
+        yield
+    except ChronosError as error:
+        world.counts[f"{error.code} errors"] += 1
 
 
 async def lag(db: Recorded, groups: Iterable[str]) -> int:
