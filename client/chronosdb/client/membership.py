@@ -17,6 +17,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from chronosdb.client.attachment import Attachment, Terms
+from chronosdb.client.backoff import Backoff
 from chronosdb.client.chunk import Slice
 from chronosdb.client.cluster import Cluster
 from chronosdb.client.errors import client_closed
@@ -152,18 +153,16 @@ class Membership:
 
     async def _keep_seats(self, tasks: TaskGroup) -> None:
         """Have a seat at each node that leads, and at no other."""
-        delays_s, asks_s = self._cluster.retry.delays_s(), _asks_s()
+        calm, waits_s = False, self._waits_s(calm=False)
         while not self._inbox.ended:
             self._match(tasks)
             if not self._cluster.clustered:
                 await self._changed.wait()
                 continue
-            calm = self._confirmed(all) and "" not in self._leaders()
-            if calm:
-                delays_s = self._cluster.retry.delays_s()
-            else:
-                asks_s = _asks_s()
-            with anyio.move_on_after(next(asks_s if calm else delays_s)) as scope:
+            was_calm, calm = calm, self._confirmed(all) and "" not in self._leaders()
+            if calm is not was_calm:
+                waits_s = self._waits_s(calm=calm)
+            with anyio.move_on_after(next(waits_s)) as scope:
                 await self._changed.wait()
             if scope.cancelled_caught:
                 await self._cluster.refresh(self._terms.topic)
@@ -226,6 +225,11 @@ class Membership:
 
     # ---- helpers -----------------------------------------------------------------------------
 
+    def _waits_s(self, *, calm: bool) -> Iterator[float]:
+        """Between asking who leads. Also in calm: what elections said last may be old already."""
+        retry = self._cluster.retry
+        return Backoff(FIRST_ASK_S, ASK_S).delays_s(retry.unit) if calm else retry.delays_s()
+
     def _leaders(self) -> Sequence[str]:
         return self._cluster.leaders.all(self._terms.topic) if self._cluster.clustered else ()
 
@@ -239,14 +243,6 @@ class Membership:
         self._seats.clear()
         self._changed.fire()
         return replies
-
-
-def _asks_s() -> Iterator[float]:
-    """Waits between asking who leads: what was said while leaders were elected may be old already."""
-    wait_s = FIRST_ASK_S
-    while True:
-        yield wait_s
-        wait_s = min(2 * wait_s, ASK_S)
 
 
 async def _confirmed(reply: Reply | None) -> None:
