@@ -192,6 +192,24 @@ async def test_nobody_joins_a_group_that_is_being_changed(clock: MockClock) -> N
         await client.subscribe("g")
 
 
+async def test_the_claims_of_a_node_that_was_removed_keep_nobody_out(clock: MockClock) -> None:
+    """It cannot release them any more: nobody hears it."""
+    async with cluster(clock, "n1", "n2", "n3", "n4") as nodes, nodes.library() as db:
+        await nodes.topic()
+        claim = f.ClaimGroup("t", "g", "token", 60_000, False)
+        answers = await nodes["n4"].member.fanout.everyone(claim, f.Claimed)
+        assert answers == dict.fromkeys(("n1", "n2", "n3", "n4"), f.Claimed([]))
+        claimed_s = trio.current_time()
+        await nodes["n4"].kill()
+        client = await nodes["n3"].connect()
+        with pytest.raises(Overloaded, match="being changed"):
+            await client.subscribe("g")
+        while await db.cluster.remove("n4", force=True):  # noqa: ASYNC110 - as an operator does
+            await trio.sleep(0.5)
+        await client.subscribe("g")
+        assert trio.current_time() < claimed_s + 60
+
+
 async def test_a_change_whose_claim_has_ended_does_nothing(clock: MockClock) -> None:
     """Somebody may have joined since."""
     async with cluster(clock) as nodes:

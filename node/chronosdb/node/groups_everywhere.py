@@ -209,12 +209,13 @@ class GroupsEverywhere:
         await trio.lowlevel.checkpoint()
         return m.GroupReply(f.NO_REQUEST, self._here.describe(message.topic, message.group))
 
-    async def _serve_claim(self, _peer: str, message: f.ClaimGroup) -> f.Claimed:
+    async def _serve_claim(self, peer: str, message: f.ClaimGroup) -> f.Claimed:
         key = (message.topic, message.group)
         async with self._consumers.alone(*key):  # after whoever joins now
             members = list(self._consumers.members(*key))
             if message.force or not members:
-                self._consumers.claims.put(key, message.token, message.for_ms / 1000)
+                stays = partial(self._fanout.stays, peer)
+                self._consumers.claims.put(key, message.token, message.for_ms / 1000, stays)
         return f.Claimed(members)
 
     async def _serve_release(self, _peer: str, message: f.ReleaseGroup) -> m.Done:

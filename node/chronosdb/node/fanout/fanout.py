@@ -57,6 +57,11 @@ class Fanout:
         may = {NodeState.ALIVE, NodeState.DRAINING}
         return sorted({name for name, node in self._view().nodes.items() if node.state in may})
 
+    def stays(self, node: str) -> bool:
+        """Whether a node has not been removed."""
+        known = self._view().nodes.get(node)
+        return known is None or known.state is not NodeState.LEFT
+
     def answer(self, kind: type[Q], handler: Callable[[str, Q], Awaitable[m.Message]]) -> None:
         """Answer questions of this kind with what `handler(who asks, message)` returns or raises."""
         assert kind not in self._handlers, kind

@@ -1,11 +1,12 @@
 """Claims: while a group is reset or deleted in the whole cluster, nobody joins it anywhere.
 
 Whoever changes a group claims it at every node, under a token of its own. A claim ends when it is
-released, or by itself: its owner may have died.
+released, or when its owner leaves the cluster, or by itself: its owner may have died.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -17,6 +18,8 @@ from chronosdb.wire.errors import Overloaded
 class _Claim:
     token: str
     until_s: float
+    #: Whether whoever made it is still a member: a node that was removed cannot release it.
+    owner_stays: Callable[[], bool]
 
 
 class Claims:
@@ -37,10 +40,12 @@ class Claims:
         if claim is None or claim.token != token:
             raise Overloaded(f"the change of group {key[1]!r} took too long; try again")
 
-    def put(self, key: tuple[str, str], token: str, for_s: float) -> None:
+    def put(
+        self, key: tuple[str, str], token: str, for_s: float, owner_stays: Callable[[], bool]
+    ) -> None:
         """Claim a group, or claim it for longer; raises Overloaded when somebody else has."""
         self.check(key, token)
-        self._claims[key] = _Claim(token, trio.current_time() + for_s)
+        self._claims[key] = _Claim(token, trio.current_time() + for_s, owner_stays)
 
     def release(self, key: tuple[str, str], token: str) -> None:
         """End a claim. Harmless when it has ended."""
@@ -50,7 +55,9 @@ class Claims:
 
     def _held(self, key: tuple[str, str]) -> _Claim | None:
         claim = self._claims.get(key)
-        if claim is not None and claim.until_s <= trio.current_time():
-            del self._claims[key]
+        if claim is None:
             return None
-        return claim
+        if claim.until_s > trio.current_time() and claim.owner_stays():
+            return claim
+        del self._claims[key]
+        return None
