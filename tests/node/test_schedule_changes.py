@@ -39,6 +39,23 @@ async def test_a_pause_stops_what_was_made_already(clock: MockClock) -> None:
         assert occurrences(got) == [START_MS + n * SECOND_MS for n in range(71, 76)]
 
 
+@pytest.mark.parametrize("change", ["replaced", "paused"])
+async def test_what_was_due_before_a_change_comes_although_it_was_late(
+    clock: MockClock, change: str
+) -> None:
+    """Its disk took no events for twenty seconds, and the change comes as soon as there is room again."""
+    async with owner(clock, segment_bytes=150_000, disk_reserve_bytes=300 * 1024) as one:
+        await one.put(every_ms=SECOND_MS, catch_up="all", payload=bytes(12 * 1024))
+        got = await one.comes(2 * SECOND_MS + 500)
+        one.node.disk.capacity = one.node.disk.used_bytes + 200 * 1024
+        got += await one.comes(20 * SECOND_MS + 300)
+        assert len(got) < 15
+        one.node.disk.capacity = 1 << 40
+        await (one.pause() if change == "paused" else one.put(every_ms=DAY_MS))
+        got += await one.comes(30 * SECOND_MS)
+        assert occurrences(got) == [START_MS + n * SECOND_MS for n in range(1, 23)]
+
+
 async def test_what_a_pause_cancelled_comes_when_it_is_resumed_in_time(clock: MockClock) -> None:
     """The occurrence is two seconds away, was made, cancelled, and is made again."""
     async with owner(clock) as one:

@@ -105,6 +105,24 @@ class Scheduler:
                 raise Overloaded("another node leads the metadata now; try again")
             yield
 
+    async def make_overdue(self, name: str) -> None:
+        """Make what a schedule should have made by now; for use inside `change`.
+
+        A generation that ends takes with it what it has not made: that must lie in the future.
+
+        Raises:
+            ChronosError: some of it was refused, or could not be noted.
+        """
+        now_ms = self._env.clock.now_ms()
+        while True:
+            self._refresh()
+            plan = self._plans.get(name)
+            if plan is None or plan.next_ms is None or plan.next_ms > now_ms:
+                return
+            refused = await self._make([plan], now_ms)
+            if refused is not None:
+                raise refused
+
     def stop(self) -> None:
         """Let `run` return."""
         self._stopping = True
@@ -142,18 +160,23 @@ class Scheduler:
                 logger.info("schedules wait: %s", error)
                 return now_ms + _RETRY_MS
             ready = self._ready(now_ms)
-        shares = await self._published(ready, now_ms)
-        refused = await self._note([share for share in shares if await share.stored()])
-        for share in shares:
-            refused = refused or share.error
-            if share.noted:
-                share.plan.next_ms = share.following
+        refused = await self._make(ready, now_ms)
         if refused is not None and not self._stopping:
             logger.warning("schedules wait: %s", refused)
             return now_ms + _RETRY_MS
         coming = [plan.next_ms for plan in self._plans.values() if plan.next_ms is not None]
         # Half-way into the lead, so that what occurs in one stretch is made in one round.
         return min(coming) - LEAD_MS // 2 if coming else None
+
+    async def _make(self, ready: list[Plan], now_ms: int) -> ChronosError | None:
+        """Make the events of these plans, as many as one round takes; the error if some were refused."""
+        shares = await self._published(ready, now_ms)
+        refused = await self._note([share for share in shares if await share.stored()])
+        for share in shares:
+            refused = refused or share.error
+            if share.noted:
+                share.plan.next_ms = share.following
+        return refused
 
     def _ready(self, now_ms: int) -> list[Plan]:
         """The plans with something to make now.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
@@ -137,6 +138,8 @@ class Schedules:
                     f"schedule {name!r} never occurs from now on: no such day, or ended"
                 )
             command = PutSchedule(name, spec.topic, encode_spec(spec), paused, now_ms)
+            if _differs(self._metadata.view.schedules.get(name), command):
+                await self.scheduler.make_overdue(name)
             before = self._metadata.view.schedules.get(name)
             created = (await self._metadata.change(command)).created
             info = self._info(name)
@@ -166,6 +169,9 @@ class Schedules:
         async with self.scheduler.change():
             now_ms = self._env.clock.now_ms()
             if paused:
+                # Who pauses it may do so because its partitions take nothing.
+                with suppress(ChronosError):
+                    await self.scheduler.make_overdue(name)
                 await self._metadata.change(PauseSchedule(name))
                 # Also when it was paused already: the one who paused it may not have come this far.
                 await self._withdraw(self._info(name), now_ms)
@@ -258,6 +264,12 @@ class Schedules:
         return m.Schedule(
             info.name, spec_of(info), info.paused, info.generation, info.put_ms, next_ms
         )
+
+
+def _differs(known: ScheduleInfo | None, command: PutSchedule) -> bool:
+    """Whether a schedule is there, and this command replaces it."""
+    asked = (command.topic, command.definition, command.paused)
+    return known is not None and (known.topic, known.definition, known.paused) != asked
 
 
 def _plan(info: ScheduleInfo) -> Plan | None:
