@@ -68,11 +68,7 @@ class Schedules:
         if problem:
             return Result(Status.INVALID, problem)
         known = self._schedules.get(c.name)
-        if known and (known.topic, known.definition, known.paused) == (
-            c.topic,
-            c.definition,
-            c.paused,
-        ):
+        if known and known.says(c.topic, c.definition, paused=c.paused):
             return Result(Status.OK, id=known.generation)
         if known is None and len(self._schedules) >= limits.SCHEDULES_MAX:
             return _limit(f"{limits.SCHEDULES_MAX:,} schedules")

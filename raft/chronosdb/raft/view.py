@@ -114,6 +114,10 @@ class ScheduleInfo:
     #: Occurrences up to this one are done. Invariant: within a generation it never goes back.
     done_ms: int
 
+    def says(self, topic: str, definition: bytes, *, paused: bool) -> bool:
+        """Whether to put this would change nothing."""
+        return (self.topic, self.definition, self.paused) == (topic, definition, paused)
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:

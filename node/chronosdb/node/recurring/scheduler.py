@@ -105,15 +105,14 @@ class Scheduler:
                 raise Overloaded("another node leads the metadata now; try again")
             yield
 
-    async def make_overdue(self, name: str) -> None:
-        """Make what a schedule should have made by now; for use inside `change`.
+    async def make_overdue(self, name: str, now_ms: int) -> None:
+        """Make what a schedule should have made by `now_ms`; for use inside `change`.
 
-        A generation that ends takes with it what it has not made: that must lie in the future.
+        A generation that ends then takes with it what it has not made: that must lie behind it.
 
         Raises:
             ChronosError: some of it was refused, or could not be noted.
         """
-        now_ms = self._env.clock.now_ms()
         while True:
             self._refresh()
             plan = self._plans.get(name)

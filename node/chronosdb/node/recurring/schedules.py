@@ -137,9 +137,11 @@ class Schedules:
                 raise InvalidArgument(
                     f"schedule {name!r} never occurs from now on: no such day, or ended"
                 )
-            command = PutSchedule(name, spec.topic, encode_spec(spec), paused, now_ms)
-            if _differs(self._metadata.view.schedules.get(name), command):
-                await self.scheduler.make_overdue(name)
+            definition = encode_spec(spec)
+            known = self._metadata.view.schedules.get(name)
+            if known is not None and not known.says(spec.topic, definition, paused=paused):
+                await self.scheduler.make_overdue(name, now_ms)
+            command = PutSchedule(name, spec.topic, definition, paused, now_ms)
             before = self._metadata.view.schedules.get(name)
             created = (await self._metadata.change(command)).created
             info = self._info(name)
@@ -171,7 +173,7 @@ class Schedules:
             if paused:
                 # Who pauses it may do so because its partitions take nothing.
                 with suppress(ChronosError):
-                    await self.scheduler.make_overdue(name)
+                    await self.scheduler.make_overdue(name, now_ms)
                 await self._metadata.change(PauseSchedule(name))
                 # Also when it was paused already: the one who paused it may not have come this far.
                 await self._withdraw(self._info(name), now_ms)
@@ -264,12 +266,6 @@ class Schedules:
         return m.Schedule(
             info.name, spec_of(info), info.paused, info.generation, info.put_ms, next_ms
         )
-
-
-def _differs(known: ScheduleInfo | None, command: PutSchedule) -> bool:
-    """Whether a schedule is there, and this command replaces it."""
-    asked = (command.topic, command.definition, command.paused)
-    return known is not None and (known.topic, known.definition, known.paused) != asked
 
 
 def _plan(info: ScheduleInfo) -> Plan | None:
