@@ -152,7 +152,9 @@ class Operator(Person):
             if self._drained is not None:
                 await cluster.drain(self._drained, undo=True)
                 self._drained = None
-            await cluster.rebalance(cancel=True)
+            if self._leaving is None:
+                # Earlier it would cancel what has to move before the node can go.
+                await cluster.rebalance(cancel=True)
         except ChronosError as error:
             self.world.trace.say("not tidied up yet:", error)
         return self._leaving is None and self._drained is None
