@@ -71,7 +71,7 @@ def with_copies(asked: CreateTopic, cluster: ClusterView, replication: int) -> C
 
 
 def _default_copies(cluster: ClusterView) -> int:
-    nodes = sum(node.state is not NodeState.LEFT for node in cluster.nodes.values())
+    nodes = sum(not node.has_left for node in cluster.nodes.values())
     return max(1, min(_COPIES, nodes))
 
 

@@ -49,7 +49,7 @@ class Nodes:
     def may_hold(self, node: str) -> bool:
         """Whether a partition may have a replica there."""
         known = self._nodes.get(node)
-        return known is not None and known.state is not NodeState.LEFT
+        return known is not None and not known.has_left
 
     def apply(self, command: NodeCommand) -> Result:  # noqa: PLR0911 - one per command
         """Apply one command. Whether a node can be spared is the caller's to judge."""
@@ -57,7 +57,7 @@ class Nodes:
         if problem:
             return Result(Status.INVALID, problem)
         known = self._nodes.get(command.node)
-        if known is not None and known.state is NodeState.LEFT:
+        if known is not None and known.has_left:
             return self._removed(command)
         match command:
             case RegisterNode() | BeginLife():

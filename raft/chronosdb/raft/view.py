@@ -98,6 +98,11 @@ class NodeInfo:
     #: Invariant: LEFT is for good.
     state: NodeState = NodeState.ALIVE
 
+    @property
+    def has_left(self) -> bool:
+        """Whether it was removed; what is still known of it keeps it from coming back."""
+        return self.state is NodeState.LEFT
+
 
 @dataclass(frozen=True, slots=True)
 class ScheduleInfo:

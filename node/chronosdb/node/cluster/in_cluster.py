@@ -44,7 +44,7 @@ from chronosdb.node.recurring.schedules import Schedules
 from chronosdb.node.replication.assignment import Assignment
 from chronosdb.node.replication.copies import Copies
 from chronosdb.node.replication.options import ReplicationOptions
-from chronosdb.raft import NOBODY, AdmitNode, NodeState, TopicInfo
+from chronosdb.raft import NOBODY, AdmitNode, TopicInfo
 from chronosdb.wal.layout import join
 from chronosdb.wire.errors import ChronosError
 
@@ -196,9 +196,7 @@ class InCluster:
         metadata, peers = self.metadata, self._cluster.peers
         view = metadata.view
         others = [
-            name
-            for name, node in view.nodes.items()
-            if name != self._me and node.state is not NodeState.LEFT
+            name for name, node in view.nodes.items() if name != self._me and not node.has_left
         ]
         facts = {
             "copies_set_aside": self.copies.mended.set_aside,

@@ -12,7 +12,7 @@ from typing import Final
 from chronosdb.node.controller.fitness import Fitness
 from chronosdb.node.controller.liveness import Liveness
 from chronosdb.node.controller.seats import Seat
-from chronosdb.raft import ClusterView, NodeState
+from chronosdb.raft import ClusterView
 
 #: A cluster starts as long as all that are there have come within this time.
 _STARTS_S: Final = 30.0
@@ -35,7 +35,7 @@ def awaited(
         node.node
         for node in view.nodes.values()
         # Whoever was heard and fell silent does not open its copies: others are to lead at once.
-        if node.state is not NodeState.LEFT and not liveness.last(node.node) and reaches(node.node)
+        if not node.has_left and not liveness.last(node.node) and reaches(node.node)
     )
 
 

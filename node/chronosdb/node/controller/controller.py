@@ -144,7 +144,7 @@ class Controller:
                 far_off=node in self._far_off,
             )
             for node, info in self._metadata.view.nodes.items()
-            if info.state is not NodeState.LEFT
+            if not info.has_left
         }
 
     def hear(self, node: str, beat: Heartbeat) -> Granted:

@@ -25,7 +25,7 @@ class Fitness:
 
 def judge(view: ClusterView, liveness: Liveness, far_off: Collection[str], now_s: float) -> Fitness:
     """By what was heard of each, and by whose clock is wrong."""
-    nodes = [node for node in view.nodes.values() if node.state is not NodeState.LEFT]
+    nodes = [node for node in view.nodes.values() if not node.has_left]
     well = {
         node.node
         for node in nodes

@@ -64,7 +64,7 @@ class Operations:
         """
         view = await self._metadata.read()
         info = view.nodes.get(node)
-        if info is not None and info.state is NodeState.LEFT:
+        if info is not None and info.has_left:
             return 0
         if plans.holdings(view, node):
             await (self._evacuate(view, node) if force else self._drain_to_remove(view, node))
@@ -181,7 +181,7 @@ class Operations:
 
     async def _node(self, node: str) -> NodeInfo:
         info = (await self._metadata.read()).nodes.get(node)
-        if info is None or info.state is NodeState.LEFT:
+        if info is None or info.has_left:
             raise NotFound(f"there is no node {node!r} in this cluster")
         return info
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from chronosdb.node.controller.fitness import Fitness
-from chronosdb.raft import ClusterView, NodeState
+from chronosdb.raft import ClusterView
 
 _FEW, _MANY = 3, 5
 
@@ -28,7 +28,7 @@ def _should_grow(view: ClusterView, fitness: Fitness, voters: set[str]) -> bool:
     nodes = sum(
         node.node in voters or node.node in fitness.willing
         for node in view.nodes.values()
-        if node.state is not NodeState.LEFT
+        if not node.has_left
     )
     wanted = min(nodes, _FEW) if nodes < _MANY else _MANY
     if len(voters) % 2 == 0:

@@ -60,7 +60,7 @@ class Fanout:
     def stays(self, node: str) -> bool:
         """Whether a node has not been removed."""
         known = self._view().nodes.get(node)
-        return known is None or known.state is not NodeState.LEFT
+        return known is None or not known.has_left
 
     def answer(self, kind: type[Q], handler: Callable[[str, Q], Awaitable[m.Message]]) -> None:
         """Answer questions of this kind with what `handler(who asks, message)` returns or raises."""

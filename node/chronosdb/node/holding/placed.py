@@ -22,7 +22,7 @@ from chronosdb.node.removal import is_held
 from chronosdb.node.replication.assignment import Assignment
 from chronosdb.node.replication.copies import Copies
 from chronosdb.node.replication.quorum import default_min_insync
-from chronosdb.raft import NodeState, TopicInfo
+from chronosdb.raft import TopicInfo
 from chronosdb.wire.errors import ChronosError, NotLeader, Overloaded
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Placed:
     def addresses(self) -> list[str]:
         """See `Holding.addresses`."""
         nodes = self._metadata.view.nodes.values()
-        return [n.address for n in nodes if n.address and n.state is not NodeState.LEFT]
+        return [n.address for n in nodes if n.address and not n.has_left]
 
     async def created(self, info: TopicInfo) -> None:
         """See `Holding.created`."""

@@ -9,7 +9,7 @@ import msgspec
 
 from chronosdb.node.peers.handshake import Refusal
 from chronosdb.node.setup_file import read_setup
-from chronosdb.raft import NodeInfo, NodeState
+from chronosdb.raft import NodeInfo
 from chronosdb.wal import Disk
 
 _FORMAT: Final = 1
@@ -54,7 +54,7 @@ def members_of(known: Mapping[str, Member], nodes: Mapping[str, NodeInfo]) -> di
         members[name] = Member(
             node.peer_address or before.address,
             node.birth or before.birth,
-            removed=node.state is NodeState.LEFT,
+            removed=node.has_left,
         )
     return members
 
