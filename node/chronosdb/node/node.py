@@ -230,7 +230,9 @@ def _connect(hooks: Hooks, duties: Duties, retention: Retention, server: Server)
 
     def led(partition: Partition) -> None:
         duties.consumers.led(partition)
-        retention.wake()
+        # Else each of ten thousand that are opened at a start would make it look at all of them.
+        if partition.retirement.limits:
+            retention.wake()
 
     hooks.on_opened = duties.schedules.scheduler.recall
     hooks.on_led = led

@@ -112,6 +112,10 @@ class LogReader:
         self._file = lru_cache(self._options.open_files_max)(self._open_file)
         self._sealed_index = lru_cache(self._options.open_files_max)(self._load_index)
 
+    def rest(self) -> None:
+        """Closes every file when the last read of it is done, as after a long time without reading."""
+        self._file.cache_clear()
+
     def read(self, lsn: int) -> Record:
         """The record at ``lsn``.
 

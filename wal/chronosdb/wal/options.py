@@ -39,7 +39,7 @@ class LogOptions:
     disk_floor_bytes: int = 0
     """Free space that no log takes, not even in an emergency: others have to write, too."""
 
-    allocate_min_bytes: int = 1 * MIB
+    allocate_min_bytes: int = 64 * KIB
     """First preallocation in a segment; each later one is twice as large: idle logs stay small."""
 
     allocate_max_bytes: int = 16 * MIB

@@ -59,6 +59,10 @@ class ReadableLog:
         view = self._reader.view
         return [SegmentInfo(segment.start, view.end(i)) for i, segment in enumerate(view.segments)]
 
+    def rest(self) -> None:
+        """Keeps no file open for reading; whoever reads on opens it again. A log may rest at any time."""
+        self._reader.rest()
+
     def read(self, lsn: int) -> Record:
         """The record at ``lsn``, its checksum verified.
 

@@ -238,6 +238,7 @@ class PartitionState:
                 self._save()
         self.timers.place()
         self.timers.fill()
+        self._log.rest()
         return count
 
     def _save(self) -> None:
@@ -263,6 +264,7 @@ class PartitionState:
         """
         self._window_ms = window_ms
         self.dedup.floor = self.window_at(log_ms, window_ms).offset
+        self._log.rest()
 
     def begin_checkpoint(self) -> Checkpoint:
         """A consistent picture of the views, ready to be written by another thread."""
@@ -303,6 +305,7 @@ class PartitionState:
         self.timers.end_checkpoint()
         self.carried.end_checkpoint()
         self.saved_lsn = checkpoint.applied_lsn
+        self._log.rest()
 
     def _apply_events(self, value: Stored | Fired, ids: Mapping[bytes, int] | None) -> None:
         if isinstance(value, Fired):
