@@ -37,4 +37,5 @@ class LateAnswers:
                 await self._added.wait()
                 while self._waiting:
                     await self._replication.everywhere(self._waiting[0][0])
-                    self._waiting.popleft()[1].committed()
+                    if self._waiting:  # else all were taken just when the first was everywhere
+                        self._waiting.popleft()[1].committed()
