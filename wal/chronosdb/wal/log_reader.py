@@ -113,7 +113,7 @@ class LogReader:
         self._sealed_index = lru_cache(self._options.open_files_max)(self._load_index)
 
     def rest(self) -> None:
-        """Closes every file when the last read of it is done, as after a long time without reading."""
+        """Closes every file when the last read of it is done; indexes of sealed segments are kept."""
         self._file.cache_clear()
 
     def read(self, lsn: int) -> Record:

@@ -60,7 +60,10 @@ class ReadableLog:
         return [SegmentInfo(segment.start, view.end(i)) for i, segment in enumerate(view.segments)]
 
     def rest(self) -> None:
-        """Keeps no file open for reading; whoever reads on opens it again. A log may rest at any time."""
+        """Keeps no file open for reading; whoever reads on opens it again. A log may rest at any time.
+
+        Of thousands of logs in one process most are idle: one file each, to write to, is enough.
+        """
         self._reader.rest()
 
     def read(self, lsn: int) -> Record:
