@@ -66,3 +66,10 @@ def test_what_is_written_reads_back(value: int) -> None:
 def test_the_largest_exact_unit_is_written(ms: int, text: str) -> None:
     """90 s is not 1.5m, and an hour is not 3600 s."""
     assert format_duration(ms) == text
+
+
+@pytest.mark.parametrize("text", ["3099999999999999999.9999s", "9" * 19 + "d"])
+def test_more_than_is_kept_anywhere_is_refused(text: str) -> None:
+    """Else it could be written, and not be read back."""
+    with pytest.raises(ValueError, match="too much"):
+        parse_duration_ms(text)

@@ -28,6 +28,8 @@ SIZE_UNITS: Final[Mapping[str, int]] = {
     "TiB": 2**40,
 }
 
+#: More is kept nowhere, and could be written in digits that are not read back.
+_MOST: Final = 2**63 - 1
 #: Digits are bounded so that a hostile number cannot make the arithmetic slow.
 _QUANTITY: Final = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)\s*([A-Za-z]*)", re.ASCII)
 
@@ -36,7 +38,7 @@ def parse_duration_ms(text: str) -> int:
     """Milliseconds of `text`, such as "250ms", "1.5h" or "7d"; "0" needs no unit.
 
     Raises:
-        ValueError: no number, no unit or an unknown one, or a fraction of a millisecond.
+        ValueError: no number, no unit or an unknown one, a fraction of a millisecond, or 2^63 of them.
     """
     return _parse(text, DURATION_UNITS, "duration", "30s")
 
@@ -45,7 +47,7 @@ def parse_size_bytes(text: str) -> int:
     """Bytes of `text`, such as "512MB" (10^6) or "64KiB" (2^10); "0" needs no unit.
 
     Raises:
-        ValueError: no number, no unit or an unknown one, or a fraction of a byte.
+        ValueError: no number, no unit or an unknown one, a fraction of a byte, or 2^63 of them.
     """
     return _parse(text, SIZE_UNITS, "size", "64MiB")
 
@@ -71,6 +73,8 @@ def _parse(text: str, units: Mapping[str, int], noun: str, example: str) -> int:
         lacking = f'unknown unit "{unit}"' if unit else "no unit"
         raise ValueError(f'"{text}" has {lacking}; a {noun} ends in one of {", ".join(units)}')
     value = Decimal(number) * units.get(unit, 1)
+    if value > _MOST:
+        raise ValueError(f'"{text}" is too much: the most is {_MOST} {next(iter(units))}')
     if value != int(value):
         raise ValueError(f'"{text}" is not a whole number of {next(iter(units))}')
     return int(value)
