@@ -99,7 +99,7 @@ async def _handle_shared(world: World, chance: Random, batch: RecordedBatch) -> 
             await batch[0].extend(SLOW_S + 1)
         await trio.sleep(SLOW_S)
         await _settled(world, batch)
-    elif kind < 0.1:
+    elif kind < 0.05:
         await _one_by_one(world, chance, batch)
     else:
         await _settled(world, batch)

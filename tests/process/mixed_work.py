@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import count
 from random import Random
@@ -16,6 +17,11 @@ from tests.proof.recorded import Recorded
 
 #: Events whose payload begins so are refused by the shared group until they are dead letters.
 POISON: Final = b"poison"
+#: As many in a second at any rate: each takes five attempts, and its batch is settled one by one.
+_POISON_PER_S: Final = 0.5
+_POISON_MAX: Final = 0.0005
+#: What was held up for so long is made up for.
+_MADE_UP_S: Final = 5.0
 #: Due so far away that they stay pending to the end of any run.
 FAR_MS: Final = 86_400_000
 #: How far back a replay reaches: what it reads is recorded, and compared.
@@ -25,13 +31,19 @@ _ORDERS: Final = ("offset", "published", "fired", "scheduled")
 
 
 class Publisher:
-    """Publishes events with ids of their own, and most of what got no answer once more."""
+    """Publishes events with ids of their own, and most of what got no answer once more.
+
+    After an outage it goes faster, until it has made up for it: users do not wait either.
+    """
 
     def __init__(self, world: World, name: str, events_per_s: float, batch_max: int) -> None:
         self.name = name
         self._world = world
         self._rate = events_per_s
         self._batch_max = batch_max
+        self._poison = min(_POISON_MAX, _POISON_PER_S / events_per_s)
+        #: When the next batch is due.
+        self._next_s = -math.inf
         self._chance = world.chance(name)
         self._serial = count()
         #: Published without an answer; to be published again.
@@ -39,7 +51,8 @@ class Publisher:
 
     async def step(self, db: Recorded) -> None:
         """One batch, and the pause that keeps the rate."""
-        chance, began_s = self._chance, trio.current_time()
+        chance = self._chance
+        self._next_s = max(self._next_s, trio.current_time() - _MADE_UP_S)
         batch = self._again or [self._event() for _ in range(chance.randint(1, self._batch_max))]
         self._again = []
         self._world.pool.extend(batch)
@@ -50,12 +63,13 @@ class Publisher:
                 self._again = batch
             raise
         self._world.counts["published"] += len(batch)
-        await trio.sleep_until(began_s + len(batch) / self._rate)
+        self._next_s += len(batch) / self._rate
+        await trio.sleep_until(self._next_s)
 
     def _event(self) -> Event:
         chance, number = self._chance, next(self._serial)
         due_ms = due_time(chance, self._world.horizon_ms)
-        poison = POISON if chance.random() < 0.0005 else b""
+        poison = POISON if chance.random() < self._poison else b""
         return Event(
             payload=poison + chance.randbytes(chance.randint(0, 160)),
             message_id=f"{self.name}-{number}",

@@ -29,5 +29,5 @@ def metadata_view(disk: Disk, data_dir: str) -> ClusterView:
         if entry.idx > applied and entry.command[0] == COMMAND_KIND:
             _, (blob,) = codec.loads(entry.command[1:])
             state.apply_blob(blob, entry.idx)
-    store.journal.abandon()
+    store.journal.close()
     return state.view

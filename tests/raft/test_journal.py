@@ -202,9 +202,20 @@ def test_after_a_failed_sync_it_refuses_everything() -> None:
     journal.append(_entry(4))
     with pytest.raises(PowerCutError):
         journal.sync()
-    for call in (journal.sync, journal.close, lambda: journal.append(_entry(5))):
+    for call in (journal.sync, lambda: journal.append(_entry(5))):
         with pytest.raises(MetadataFailedError):
             call()
+
+
+def test_close_writes_nothing() -> None:
+    """Its owner may be closing it because the disk is full: a second error would hide the first."""
+    storage = MemoryStorage()
+    journal = _journal(storage, range(1, 4))
+    calls = storage.calls
+    journal.append(_entry(4))
+    journal.close()
+    assert storage.calls == calls
+    assert Journal.open(storage, "j").last_index == 3
 
 
 def test_a_sync_that_failed_is_made_good_by_the_next_start() -> None:
@@ -218,7 +229,7 @@ def test_a_sync_that_failed_is_made_good_by_the_next_start() -> None:
     disk.fail_at(2)  # the write before succeeds
     with pytest.raises(OSError, match="Input/output"):
         journal.sync()
-    journal.abandon()
+    journal.close()
     reopened = Journal.open(disk, "d/j")
     assert reopened.last_index == 2
     reopened.append(_entry(3))

@@ -164,14 +164,7 @@ class Journal:
         self._replace_file = False
 
     def close(self) -> None:
-        """Make pending changes durable, then close."""
-        try:
-            self.sync()
-        finally:
-            self._file.close()
-
-    def abandon(self) -> None:
-        """Close without writing anything more."""
+        """Close without writing anything more: what was to last was synced."""
         self._file.close()
 
     def _raise_if_failed(self) -> None:

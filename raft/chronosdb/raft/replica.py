@@ -72,7 +72,7 @@ class Replica:
                 on_demoted=self._demoted,
             )
         except BaseException:
-            self._store.journal.abandon()
+            self._store.journal.close()
             raise
 
     @property
@@ -200,16 +200,17 @@ class Replica:
         self._core.disconnected(peer)
 
     def close(self) -> None:
-        """Release the files. Who still waits hears that the outcome is unknown."""
+        """Release the files. Who still waits hears that the outcome is unknown.
+
+        Writes nothing: what was told of is durable, and a disk that fails here would hide the error
+        that the owner is closing for.
+        """
         if self._closed:
             return
         self._closed = True
         self._outcomes.settle_all_unknown("the replica was closed")
-        journal = self._store.journal
-        try:
-            journal.close() if self._failure is None else journal.abandon()
-        finally:
-            self._outcomes.tell()
+        self._store.journal.close()
+        self._outcomes.tell()
 
     def _refusal(self, request: Request, size: int) -> RefusedError | None:
         if not self.is_leader:

@@ -52,7 +52,7 @@ class Store:
         try:
             recovered = _recover(journal, snapshots)
         except BaseException:
-            journal.abandon()
+            journal.close()
             raise
         return cls(ballot, journal, snapshots, recovered)
 

@@ -139,6 +139,7 @@ def _journal(data: bytes) -> Feature:
     if more.idx >= 2**63 or more.term >= 2**63:
         return "at the end of all numbers"
     journal.append(more)
+    journal.sync()
     journal.close()
     assert Journal.open(storage, "journal").entries == [*entries, more]
     return min(len(entries), 5)
